@@ -1,0 +1,32 @@
+#include "io/context_pool.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+namespace yoke::io {
+
+ContextPool::ContextPool(std::size_t threads) {
+  for (std::size_t i = 0; i < std::max<std::size_t>(threads, 1); ++i) {
+    auto worker = std::make_unique<Worker>();
+    boost::asio::io_context& context = worker->context;
+    worker->thread = std::thread([&context, i] {
+      ::pthread_setname_np(::pthread_self(), fmt::format("yoke-io-{}", i).c_str());
+      context.run();
+    });
+    contexts_.push_back(std::move(worker));
+  }
+}
+
+ContextPool::~ContextPool() { stop(); }
+
+void ContextPool::stop() {
+  for (auto& worker : contexts_) worker->context.stop();
+  for (auto& worker : contexts_) {
+    if (worker->thread.joinable()) worker->thread.join();
+  }
+}
+
+}  // namespace yoke::io
