@@ -17,6 +17,12 @@ namespace yoke::http {
 
 class Connection;
 
+// The body of a reply that the server itself gives, to a request that no handler ever sees.
+struct ErrorBody {
+  std::string content_type;
+  std::string body;
+};
+
 struct ServerOptions {
   std::string address = "127.0.0.1";  // An IP address.
   std::uint16_t port = 0;             // 0: any free one.
@@ -27,6 +33,8 @@ struct ServerOptions {
   std::chrono::milliseconds header_timeout{20'000};  // From a request's first byte to its head's end.
   std::chrono::milliseconds body_timeout{30'000};    // Between two pieces of a request's body.
   std::chrono::milliseconds write_timeout{120'000};  // For the client to take a piece of the reply.
+  // Empty: the error's text. Called on the connections' threads.
+  std::function<ErrorBody(int status, const Error& error)> error_body{};
 };
 
 // One request and its reply. Lives as long as the handler's call; only on the handler's thread.
@@ -54,8 +62,8 @@ class Exchange {
 
   bool reply_begun() const;
 
-  // Ends when the client has left, also while nothing is being sent. Reads ahead what the client
-  // pipelines. Cancel it (io::wait_for_one) before the handler returns.
+  // Ends when the client has left, also while nothing is being sent. Call it after read_body: it
+  // reads ahead what the client pipelines. Cancel it (io::wait_for_one) before the handler returns.
   io::Task<void> client_gone();
 
  private:
