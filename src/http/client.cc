@@ -61,6 +61,7 @@ struct Response::Impl {
     // Beast's defaults would end a response at 8 MB, and a stream has no length.
     parser.body_limit(boost::none);
     parser.header_limit(kMaxHeaderBytes);
+    buffer.reserve(kPieceBytes);  // Beast reads into what there is: 512 bytes at once, if nothing.
   }
 
   io::Task<Result<void>> connect(std::chrono::milliseconds limit);
@@ -101,6 +102,7 @@ Response::Response(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Response::~Response() = default;
 
 const ResponseHead& Response::head() const { return impl_->head; }
+void Response::set_idle_timeout(std::chrono::milliseconds limit) { impl_->idle = limit; }
 
 io::Task<Result<std::string_view>> Response::read() {
   Impl& impl = *impl_;

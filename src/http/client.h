@@ -48,6 +48,9 @@ class Response {
   // kBadResponse for broken framing, kTimeout.
   io::Task<Result<std::string_view>> read();
 
+  // From the next read() on, in place of ClientTimeouts::idle.
+  void set_idle_timeout(std::chrono::milliseconds limit);
+
   // What is left of the body. kBadResponse if it is longer than `limit` bytes.
   io::Task<Result<std::string>> read_all(std::size_t limit);
 

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "http/test_support.h"
+#include "io/sleep.h"
 #include "io/wait_for_one.h"
 
 namespace yoke::http {
@@ -144,19 +145,13 @@ TEST(Client, GivesUpOnAStreamThatStalls) {
   thread.join();
 }
 
-io::Task<void> sleep(std::chrono::milliseconds time) {
-  boost::asio::steady_timer timer(co_await boost::asio::this_coro::executor, time);
-  boost::system::error_code ignored;
-  co_await timer.async_wait(io::into(ignored));
-}
-
 io::Task<void> cancelled_in_prefill(std::uint16_t port, Error& error) {
   auto fetching = [](std::uint16_t to, Error& out) -> io::Task<void> {
     auto fetched = co_await fetch(get(to), {});
     if (!fetched) out = fetched.error();
   };
   auto work = fetching(port, error);
-  auto clock = sleep(20ms);
+  auto clock = io::sleep_for(20ms);
   co_await io::wait_for_one(std::move(work), std::move(clock));
 }
 

@@ -13,7 +13,6 @@
 #include <fmt/format.h>
 
 #include "base/log.h"
-#include "base/units.h"
 #include "io/wait_for_one.h"
 #include "io/watchdog.h"
 
@@ -60,7 +59,7 @@ struct Connection::Impl {
   io::Task<void> serve(Connection& owner);
   io::Task<bool> next_request();
   io::Task<bool> wait_for_first_byte();
-  io::Task<void> refuse(int status, Error error);
+  void refuse(int status, const Error& error);
   io::Task<Result<std::size_t>> read_piece(std::span<char> into);
   io::Task<bool> skip_body();
   io::Task<void> linger();
@@ -140,34 +139,30 @@ io::Task<bool> Connection::Impl::next_request() {
   }
   using beast::http::error::header_limit;
   if (error == header_limit || error == beast::http::error::buffer_overflow) {
-    Error refusal{kHeaderTooLarge, fmt::format("The request's head is larger than {} bytes.",
-                                               options.max_header_bytes)};
-    co_await refuse(431, std::move(refusal));
+    refuse(431, {kHeaderTooLarge, fmt::format("The request's head is larger than {} bytes.",
+                                               options.max_header_bytes)});
   } else if (watchdog.expired()) {
-    Error refusal{kTimeout, "The request's head did not arrive in time."};
-    co_await refuse(408, std::move(refusal));
+    refuse(408, {kTimeout, "The request's head did not arrive in time."});
   } else if (error.category() == beast::http::make_error_code(header_limit).category() &&
              error != beast::http::error::end_of_stream &&
              error != beast::http::error::partial_message) {
-    Error refusal{kBadRequest, fmt::format("This is no valid HTTP request ({}).", error.message())};
-    co_await refuse(400, std::move(refusal));
+    refuse(400, {kBadRequest, fmt::format("This is no valid HTTP request ({}).", error.message())});
   }
   co_return false;
 }
 
 // Answers a request that no handler sees, and ends the connection.
-io::Task<void> Connection::Impl::refuse(int status, Error error) {
+void Connection::Impl::refuse(int status, const Error& error) {
   ErrorBody page = options.error_body ? options.error_body(status, error)
                                       : ErrorBody{"text/plain; charset=utf-8", error.text() + "\n"};
   ResponseHead reply{status, {{"Content-Type", page.content_type}, {"Connection", "close"}}};
   reply.headers.set("Content-Length", std::to_string(page.body.size()));
   const std::string text = serialize(reply) + page.body;
   unread_input = true;
-  // After an expired deadline nobody watches a wait any more: send what the socket takes at once.
+  // No waiting: after an expired deadline this task is cancelled. A fresh socket takes so little.
   ErrorCondition ignored;
   socket.non_blocking(true, ignored);
   socket.write_some(asio::buffer(text), ignored);
-  co_return;
 }
 
 Error Connection::Impl::transfer_error(const ErrorCondition& error) const {
@@ -210,8 +205,8 @@ io::Task<Result<std::string>> Connection::read_body() {
   const auto too_large = [&impl] {
     impl.keep_alive = false;
     impl.unread_input = true;
-    return fail(kBodyTooLarge, fmt::format("The request's body is larger than {}.",
-                                           format_bytes(impl.options.max_body_bytes)));
+    return fail(kBodyTooLarge, fmt::format("The request's body is larger than {} bytes.",
+                                           impl.options.max_body_bytes));
   };
   if (announced && *announced > impl.options.max_body_bytes) co_return too_large();
   if (std::exchange(impl.continue_wanted, false) && impl.buffer.size() == 0 &&
@@ -380,6 +375,9 @@ io::Task<void> Connection::Impl::serve(Connection& owner) {
     try {
       Exchange exchange(owner);
       co_await handler(exchange);
+    } catch (const boost::system::system_error& e) {
+      if (e.code() == asio::error::operation_aborted) throw;  // This task is cancelled.
+      log::error("The handler of {} {} failed: {}", head.method, head.path(), e.what());
     } catch (const std::exception& e) {
       log::error("The handler of {} {} failed: {}", head.method, head.path(), e.what());
     }
@@ -393,9 +391,7 @@ io::Task<void> Connection::Impl::serve(Connection& owner) {
     const bool skipped = co_await skip_body();
     if (!skipped || !keep_alive) break;
   }
-  const auto state = co_await asio::this_coro::cancellation_state;
-  const bool cancelled = state.cancelled() != asio::cancellation_type::none;
-  if (unread_input && !broken && !cancelled) co_await linger();
+  if (unread_input && !broken) co_await linger();
 }
 
 io::Task<void> Connection::run() {

@@ -33,6 +33,27 @@ struct Core {
   std::unordered_set<Connection*> connections;
 };
 
+// A connection with its entry in the core's books.
+struct OpenConnection {
+  OpenConnection(Core& its_core, std::atomic<std::size_t>& open_count, tcp::socket socket,
+                 const ServerOptions& options, const Handler& handler)
+      : core(its_core),
+        open(open_count),
+        connection(std::make_unique<Connection>(std::move(socket), options, handler)) {
+    core.connections.insert(connection.get());
+  }
+  ~OpenConnection() {
+    core.connections.erase(connection.get());
+    open.fetch_sub(1, std::memory_order_relaxed);
+  }
+  OpenConnection(const OpenConnection&) = delete;
+  OpenConnection& operator=(const OpenConnection&) = delete;
+
+  Core& core;
+  std::atomic<std::size_t>& open;
+  std::unique_ptr<Connection> connection;
+};
+
 }  // namespace
 
 struct Server::Impl {
@@ -127,11 +148,8 @@ void Server::Impl::turn_away(tcp::socket socket) {
 }
 
 io::Task<void> Server::Impl::serve(Core& core, tcp::socket socket) {
-  Connection connection(std::move(socket), options, handler);
-  core.connections.insert(&connection);
-  co_await connection.run();
-  core.connections.erase(&connection);
-  open.fetch_sub(1, std::memory_order_relaxed);
+  const OpenConnection connection(core, open, std::move(socket), options, handler);
+  co_await connection.connection->run();
 }
 
 io::Task<void> Server::Impl::stop_accepting() {

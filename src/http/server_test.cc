@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "http/test_support.h"
+#include "io/sleep.h"
 #include "io/wait_for_one.h"
 
 namespace yoke::http {
@@ -244,15 +245,9 @@ TEST(Server, NoticesItBehindPipelinedBytesToo) {
   }
 }
 
-io::Task<void> sleep(std::chrono::milliseconds time) {
-  boost::asio::steady_timer timer(co_await boost::asio::this_coro::executor, time);
-  boost::system::error_code ignored;
-  co_await timer.async_wait(io::into(ignored));
-}
-
 io::Task<void> watch_then_answer(Exchange& exchange, Shared& shared) {
   auto watch = exchange.client_gone();
-  auto work = sleep(20ms);
+  auto work = io::sleep_for(20ms);
   co_await io::wait_for_one(std::move(watch), std::move(work));
   co_await echo(exchange, shared);
 }
@@ -313,7 +308,7 @@ TEST(Server, SendsEachPieceAtOnceAsOneChunk) {
     ResponseHead head;
     co_await exchange.begin_reply(std::move(head));
     co_await exchange.write("data: a\n\n");
-    co_await sleep(100ms);
+    co_await io::sleep_for(100ms);
     co_await exchange.write("data: b\n\n");
     co_await exchange.end_reply();
   });
@@ -350,7 +345,7 @@ TEST(Server, ReportsATakenPort) {
 
 io::Task<void> slow_answer(Exchange& exchange, Shared& shared) {
   ++shared.requests;
-  co_await sleep(100ms);
+  co_await io::sleep_for(100ms);
   co_await echo(exchange, shared);
 }
 

@@ -8,12 +8,12 @@
 
 namespace yoke::io {
 
-ContextPool::ContextPool(std::size_t threads) {
+ContextPool::ContextPool(std::size_t threads, std::string name) {
   for (std::size_t i = 0; i < std::max<std::size_t>(threads, 1); ++i) {
     auto worker = std::make_unique<Worker>();
     boost::asio::io_context& context = worker->context;
-    worker->thread = std::thread([&context, i] {
-      ::pthread_setname_np(::pthread_self(), fmt::format("yoke-io-{}", i).c_str());
+    worker->thread = std::thread([&context, label = fmt::format("{}-{}", name, i).substr(0, 15)] {
+      ::pthread_setname_np(::pthread_self(), label.c_str());
       context.run();
     });
     contexts_.push_back(std::move(worker));

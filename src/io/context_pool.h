@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -14,8 +15,9 @@ namespace yoke::io {
 
 class ContextPool {
  public:
-  // Starts `threads` contexts (at least one).
-  explicit ContextPool(std::size_t threads);
+  // Starts `threads` contexts (at least one). Their threads are called "NAME-0", ...; at most 15
+  // characters of that show in tools.
+  explicit ContextPool(std::size_t threads, std::string name = "yoke-io");
   ~ContextPool();  // stop()
   ContextPool(const ContextPool&) = delete;
   ContextPool& operator=(const ContextPool&) = delete;

@@ -6,16 +6,7 @@
 #include "base/log.h"
 
 namespace yoke::io {
-namespace {
-
 namespace asio = boost::asio;
-
-Task<void> without_throwing_when_cancelled(Task<void> task) {
-  co_await asio::this_coro::throw_if_cancelled(false);
-  co_await std::move(task);
-}
-
-}  // namespace
 
 TaskGroup::TaskGroup(asio::any_io_executor executor)
     : executor_(std::move(executor)), ended_(executor_) {}
@@ -23,7 +14,7 @@ TaskGroup::TaskGroup(asio::any_io_executor executor)
 void TaskGroup::spawn(Task<void> task) {
   const auto signal = signals_.emplace(signals_.end());
   auto on_end = [this, signal](std::exception_ptr error) { this->on_end(signal, error); };
-  asio::co_spawn(executor_, without_throwing_when_cancelled(std::move(task)),
+  asio::co_spawn(executor_, std::move(task),
                  asio::bind_cancellation_slot(signal->slot(), std::move(on_end)));
 }
 
@@ -31,6 +22,9 @@ void TaskGroup::on_end(Signals::iterator signal, std::exception_ptr error) {
   if (error) {
     try {
       std::rethrow_exception(error);
+    } catch (const boost::system::system_error& e) {
+      const bool cancelled = e.code() == asio::error::operation_aborted;
+      if (!cancelled) log::error("A task ended with an unexpected error: {}", e.what());
     } catch (const std::exception& e) {
       log::error("A task ended with an unexpected exception: {}", e.what());
     }

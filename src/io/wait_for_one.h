@@ -1,6 +1,6 @@
 // Runs two tasks side by side on the caller's executor until the first of them ends, however it ends;
 // then cancels the other, and returns when that has ended too, so that neither outlives the call.
-// Asio's own operator|| waits for the first success instead.
+// Asio's own operator|| waits for the first success instead. See io/task.h for what cancelling does.
 #pragma once
 
 #include <array>
@@ -30,11 +30,8 @@ struct OneResult<void> {
   std::exception_ptr error;
 };
 
-// A cancelled task reports that through its result; it must not throw at its next co_await, or it
-// could not tidy up after itself.
 template <class T>
 Task<void> run_into(Task<T> task, OneResult<T>& out) {
-  co_await boost::asio::this_coro::throw_if_cancelled(false);
   try {
     if constexpr (std::is_void_v<T>) {
       co_await std::move(task);

@@ -18,10 +18,9 @@ class WaitList {
 
   // Sleeps until the next notify_all, the deadline, or cancellation; the caller looks which.
   Task<void> wait_until(std::chrono::steady_clock::time_point deadline) {
-    const auto place = waiters_.emplace(waiters_.end(), executor_, deadline);
+    const Waiter waiter(*this, deadline);
     boost::system::error_code ignored;
-    co_await place->async_wait(into(ignored));
-    waiters_.erase(place);
+    co_await waiter.place->async_wait(into(ignored));
   }
 
   void notify_all() {
@@ -31,8 +30,22 @@ class WaitList {
   std::size_t size() const { return waiters_.size(); }
 
  private:
+  using Timers = std::list<boost::asio::steady_timer>;
+
+  // A place in the list for as long as it lives.
+  struct Waiter {
+    Waiter(WaitList& wait_list, std::chrono::steady_clock::time_point deadline)
+        : list(wait_list),
+          place(list.waiters_.emplace(list.waiters_.end(), list.executor_, deadline)) {}
+    ~Waiter() { list.waiters_.erase(place); }
+    Waiter(const Waiter&) = delete;
+    Waiter& operator=(const Waiter&) = delete;
+    WaitList& list;
+    Timers::iterator place;
+  };
+
   boost::asio::any_io_executor executor_;
-  std::list<boost::asio::steady_timer> waiters_;
+  Timers waiters_;
 };
 
 }  // namespace yoke::io

@@ -3,7 +3,7 @@
 namespace yoke::io {
 
 Watchdog::Watchdog(boost::asio::any_io_executor executor, std::function<void()> on_expired)
-    : timer_(std::move(executor)), on_expired_(std::move(on_expired)) {}
+    : timer_(executor), on_expired_(std::move(on_expired)) {}
 
 void Watchdog::arm(Clock::duration limit) {
   deadline_ = Clock::now() + limit;

@@ -1,0 +1,76 @@
+// The configuration file: TOML, read once at the start, every mistake in it reported at once with
+// its line. examples/yoke.toml shows every key. Plain values; any thread.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/log.h"
+#include "base/paths.h"
+#include "base/result.h"
+#include "config/load_options.h"
+
+namespace yoke::config {
+
+inline constexpr ErrorCode kConfigInvalid{"config_invalid"};
+inline constexpr ErrorCode kConfigNotFound{"config_not_found"};
+inline constexpr ErrorCode kApiKeyRequired{"api_key_required"};
+
+inline constexpr std::size_t kMinApiKeyLength = 16;
+
+struct ServerConfig {
+  std::string host = "127.0.0.1";            // An IP address; IPv6 without brackets.
+  std::uint16_t port = 8642;                 // 0: any free one.
+  std::string api_key;                       // Empty: none is asked for. Never to be logged.
+  std::vector<std::string> allowed_origins;  // For browsers (CORS); "*" is every origin.
+  std::uint64_t max_request_bytes = 64u << 20;
+  // How long a request waits for a model that is starting.
+  std::chrono::milliseconds start_timeout = std::chrono::minutes(5);
+  // How long an engine may take for the first byte of an answer: a long prompt takes its time.
+  std::chrono::milliseconds first_byte_timeout = std::chrono::hours(1);
+  // How long an engine may be silent in the middle of an answer.
+  std::chrono::milliseconds idle_timeout = std::chrono::minutes(10);
+  std::size_t threads = 0;  // I/O threads; 0: one per core.
+  std::filesystem::path model_dir = yoke::model_dir();
+  log::Level log_level = log::Level::kInfo;
+};
+
+struct EnginesConfig {
+  std::optional<std::filesystem::path> llama_server;  // Used in place of an installed engine.
+};
+
+struct ModelConfig {
+  std::string name;  // What requests call it.
+  LoadOptions options;
+  int line = 0;  // Where its table begins in the file.
+};
+
+struct Config {
+  std::filesystem::path file;
+  ServerConfig server;
+  EnginesConfig engines;
+  std::vector<ModelConfig> models;  // In the file's order.
+  std::vector<std::string> warnings;
+};
+
+// kConfigNotFound, kIo, or what parse_config reports.
+Result<Config> load_config(const std::filesystem::path& file);
+
+// `file` is named in messages, and relative paths of key files start at its directory. The message
+// has one line "FILE:LINE: ..." per mistake. kConfigInvalid; kApiKeyRequired if that is all.
+Result<Config> parse_config(std::string_view text, const std::filesystem::path& file);
+
+// The rule that nothing listens beyond this machine without a key, for a ServerConfig that was
+// changed after it was read. kApiKeyRequired.
+Result<void> check_exposure(const ServerConfig& server);
+
+// Whether a model may be called so: letters, digits and . _ : / + @ -, at most 128 of them.
+bool is_model_name(std::string_view name);
+
+}  // namespace yoke::config

@@ -1,0 +1,452 @@
+#include "config/config.h"
+
+#include <cstdlib>
+#include <fstream>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace yoke::config {
+namespace {
+
+namespace fs = std::filesystem;
+using std::chrono::milliseconds;
+using testing::HasSubstr;
+using testing::Not;
+
+constexpr const char* kModel = "[models.smollm2]\nmodel_path = \"/m/s.gguf\"\n";
+constexpr const char* kSecret = "0123456789abcdef-secret";
+
+Config parsed(const std::string& text) {
+  auto config = parse_config(text, "yoke.toml");
+  EXPECT_TRUE(config) << (config ? "" : config.error().text());
+  return config ? std::move(*config) : Config{};
+}
+
+// The error that `text` followed by a good model gives.
+Error error_of(const std::string& text) {
+  const auto config = parse_config(text + "\n" + kModel, "yoke.toml");
+  EXPECT_FALSE(config) << text;
+  return config ? Error{kInternal, "no error"} : config.error();
+}
+
+Error model_error(const std::string& line) {
+  const auto config = parse_config(kModel + line, "yoke.toml");
+  EXPECT_FALSE(config) << line;
+  return config ? Error{kInternal, "no error"} : config.error();
+}
+
+class ScratchDir {
+ public:
+  ScratchDir() {
+    std::string pattern = (fs::temp_directory_path() / "yoke-config-XXXXXX").string();
+    path_ = ::mkdtemp(pattern.data());
+  }
+  ~ScratchDir() { fs::remove_all(path_); }
+  fs::path write(const std::string& name, const std::string& text, ::mode_t mode = 0600) const {
+    const fs::path file = path_ / name;
+    std::ofstream(file) << text;
+    ::chmod(file.c_str(), mode);
+    return file;
+  }
+  const fs::path& path() const { return path_; }
+
+ private:
+  fs::path path_;
+};
+
+TEST(ParseConfig, NeedsNoMoreThanAModel) {
+  const Config config = parsed(kModel);
+  EXPECT_EQ(config.server.host, "127.0.0.1");
+  EXPECT_EQ(config.server.port, 8642);
+  EXPECT_EQ(config.server.api_key, "");
+  EXPECT_EQ(config.server.max_request_bytes, 64u << 20);
+  EXPECT_EQ(config.server.start_timeout, std::chrono::minutes(5));
+  EXPECT_FALSE(config.engines.llama_server);
+  ASSERT_EQ(config.models.size(), 1u);
+  EXPECT_EQ(config.models[0].name, "smollm2");
+  EXPECT_EQ(config.models[0].line, 1);
+  EXPECT_EQ(config.models[0].options.model_path, "/m/s.gguf");
+}
+
+TEST(ParseConfig, ReadsEveryKey) {
+  const Config config = parsed(R"(
+[server]
+listen = "[::]:9000"
+api_key = "0123456789abcdef-secret"
+allowed_origins = ["https://chat.example.org", "http://localhost:3000"]
+max_request_size = "1MiB"
+start_timeout = "90s"
+first_byte_timeout = "2h"
+idle_timeout = "250ms"
+threads = 3
+model_dir = "/models"
+log_level = "debug"
+
+[engines]
+llama_server = "/opt/llama-server"
+
+[models."qwen3:8b"]
+model_path = "sub/q.gguf"
+server_type = "embedding"
+n_ctx = 0
+n_batch = 1024
+n_ubatch = 512
+n_gpu_layers = 20
+threads = 4
+parallel = 2
+flash_attn = "off"
+fit_memory = true
+mlock = false
+cont_batching = false
+jinja = false
+reasoning_format = "deepseek"
+pooling = "mean"
+extra_args = ["--cache-reuse", "256"]
+)");
+  const ServerConfig& server = config.server;
+  EXPECT_EQ(server.host, "::");
+  EXPECT_EQ(server.port, 9000);
+  EXPECT_EQ(server.api_key, kSecret);
+  EXPECT_EQ(server.allowed_origins.size(), 2u);
+  EXPECT_EQ(server.max_request_bytes, 1u << 20);
+  EXPECT_EQ(server.start_timeout, milliseconds(90'000));
+  EXPECT_EQ(server.first_byte_timeout, std::chrono::hours(2));
+  EXPECT_EQ(server.idle_timeout, milliseconds(250));
+  EXPECT_EQ(server.threads, 3u);
+  EXPECT_EQ(server.log_level, log::Level::kDebug);
+  EXPECT_EQ(config.engines.llama_server, "/opt/llama-server");
+  ASSERT_EQ(config.models.size(), 1u);
+  EXPECT_EQ(config.models[0].name, "qwen3:8b");
+  const LoadOptions& options = config.models[0].options;
+  EXPECT_EQ(options.model_path, "/models/sub/q.gguf");
+  EXPECT_EQ(options.server_type, ServerType::kEmbedding);
+  EXPECT_EQ(options.n_ctx, 0);
+  EXPECT_EQ(options.n_batch, 1024);
+  EXPECT_EQ(options.n_ubatch, 512);
+  EXPECT_EQ(options.n_gpu_layers, 20);
+  EXPECT_EQ(options.threads, 4);
+  EXPECT_EQ(options.parallel, 2);
+  EXPECT_EQ(options.flash_attn, FlashAttention::kOff);
+  EXPECT_TRUE(options.fit_memory);
+  EXPECT_FALSE(options.mlock);
+  EXPECT_FALSE(options.cont_batching);
+  EXPECT_FALSE(options.jinja);
+  EXPECT_EQ(options.reasoning_format, "deepseek");
+  EXPECT_EQ(options.pooling, "mean");
+  EXPECT_EQ(options.extra_args, (std::vector<std::string>{"--cache-reuse", "256"}));
+}
+
+TEST(ParseConfig, ExpandsTheHomeDirectoryInPaths) {
+  const Config config = parsed("[models.m]\nmodel_path = \"~/m.gguf\"\n");
+  EXPECT_EQ(config.models[0].options.model_path, fs::path(std::getenv("HOME")) / "m.gguf");
+}
+
+TEST(ParseConfig, KeepsTheOrderOfTheFile) {
+  const Config config = parsed("[models.z]\nmodel_path = \"z\"\n[models.a]\nmodel_path = \"a\"\n");
+  ASSERT_EQ(config.models.size(), 2u);
+  EXPECT_EQ(config.models[0].name, "z");
+  EXPECT_EQ(config.models[1].name, "a");
+}
+
+TEST(ParseConfig, AUbatchIsAtMostABatch) {
+  EXPECT_EQ(parsed(std::string(kModel) + "n_batch = 256").models[0].options.n_ubatch, 0);
+  EXPECT_EQ(parsed(std::string(kModel) + "n_ubatch = 64").models[0].options.n_ubatch, 64);
+  EXPECT_THAT(model_error("n_batch = 256\nn_ubatch = 257").message,
+              HasSubstr("yoke.toml:4: 'n_ubatch' in [models.smollm2]: 257 is more than n_batch"));
+}
+
+TEST(ParseConfig, NamesTheLineAndTheNearestKey) {
+  const Error error = model_error("# a comment\nn_ctxx = 1");
+  EXPECT_EQ(error.code, kConfigInvalid);
+  EXPECT_EQ(error.text(),
+            "yoke.toml:4: unknown key 'n_ctxx' in [models.smollm2]. Did you mean 'n_ctx'?");
+  EXPECT_EQ(error_of("[sever]").text(), "yoke.toml:1: unknown key 'sever'. Did you mean 'server'?");
+  EXPECT_THAT(
+      error_of("[engines]\nzebra = 1").text(),
+      HasSubstr("yoke.toml:2: unknown key 'zebra' in [engines]. The keys are 'llama_server'"));
+}
+
+TEST(ParseConfig, SaysThatAModelNameWithADotNeedsQuotes) {
+  const auto config = parse_config("[models.qwen2.5]\nmodel_path = \"q\"\n", "yoke.toml");
+  ASSERT_FALSE(config);
+  EXPECT_THAT(config.error().message,
+              HasSubstr("A name with a dot needs quotes: [models.\"qwen2.5\"]."));
+}
+
+TEST(ParseConfig, ReportsAllMistakesOfAFile) {
+  const Error error = error_of("[server]\nthreads = -1\nlog_level = \"loud\"\n[engine]");
+  EXPECT_EQ(error.text(),
+            "yoke.toml:2: 'threads' in [server]: -1 is not between 0 and 1024.\n"
+            "yoke.toml:3: 'log_level' in [server]: 'loud' is not one of 'debug', 'info', "
+            "'warning', 'error'.\n"
+            "yoke.toml:4: unknown key 'engine'. Did you mean 'engines'?");
+}
+
+using Mistake = std::pair<std::string, std::string>;  // A line, and what is said about it.
+
+class ModelMistake : public testing::TestWithParam<Mistake> {};
+
+TEST_P(ModelMistake, IsNamedWithItsLine) {
+  const Error error = model_error(GetParam().first);
+  EXPECT_EQ(error.code, kConfigInvalid);
+  EXPECT_THAT(error.message, HasSubstr("yoke.toml:3"));
+  EXPECT_THAT(error.message, HasSubstr(GetParam().second));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, ModelMistake,
+    testing::Values(
+        Mistake{"n_ctx = \"8k\"", "expected an integer, found a string."},
+        Mistake{"n_ctx = 1.5", "expected an integer, found a number with a fraction."},
+        Mistake{"n_ctx = -1", "-1 is not between 0 and"},
+        Mistake{"n_batch = -1", "-1 is not between 0 and"},
+        Mistake{"n_ctx = 99999999999", "is not between"},
+        Mistake{"mlock = 1", "expected true or false, found an integer."},
+        Mistake{"flash_attn = true", "expected a string, found true or false."},
+        Mistake{"flash_attn = \"yes\"", "'yes' is not one of 'auto', 'on', 'off'."},
+        Mistake{"server_type = \"chat\"", "is not one of 'llm', 'embedding', 'rerank'."},
+        Mistake{"pooling = \"avg\"", "'avg' is not one of"},
+        Mistake{"extra_args = \"--x\"", "expected an array of strings, found a string."},
+        Mistake{"extra_args = [\"-x\", 1]", "expected an array of strings, found an integer."},
+        Mistake{"extra_args = [\"--host\", \"0.0.0.0\"]", "must not contain '--host'"},
+        Mistake{"n_ctx = ", "Error while parsing"}, Mistake{"n_ctx = 1 2", "Error while parsing"},
+        Mistake{"[models.smollm2]", "redefine"}));
+
+TEST(ParseConfig, RefusesDuplicatesAndSyntaxErrorsWithLineAndColumn) {
+  EXPECT_THAT(error_of("[server]\nthreads = 1\nthreads = 2").message,
+              testing::MatchesRegex("yoke.toml:3:[0-9]+: .*threads.*"));
+  EXPECT_THAT(error_of("[server").message, testing::MatchesRegex("yoke.toml:1:[0-9]+: .+"));
+}
+
+TEST(ParseConfig, RefusesBadServerValues) {
+  EXPECT_THAT(error_of("[server]\nlisten = \"8642\"").message,
+              HasSubstr("yoke.toml:2: 'listen' in [server]: '8642' is no address"));
+  EXPECT_THAT(error_of("[server]\nmax_request_size = \"big\"").message, HasSubstr("is no size"));
+  EXPECT_THAT(error_of("[server]\nmax_request_size = \"1B\"").message, HasSubstr("is not between"));
+  EXPECT_THAT(error_of("[server]\nidle_timeout = \"soon\"").message, HasSubstr("is no duration"));
+  EXPECT_THAT(error_of("[server]\nidle_timeout = \"0s\"").message, HasSubstr("too short"));
+  EXPECT_THAT(error_of("[server]\nidle_timeout = 30").message, HasSubstr("expected a string"));
+  EXPECT_THAT(error_of("[server]\nallowed_origins = [\"example.org\"]").message,
+              HasSubstr("'example.org' is no origin"));
+  EXPECT_THAT(error_of("server = 1").message, HasSubstr("expected a table, found an integer"));
+}
+
+TEST(ParseConfig, RefusesToListenBeyondLoopbackWithoutAKey) {
+  for (const char* listen : {"0.0.0.0:8642", "[::]:8642", "192.168.1.5:80"}) {
+    const Error error = error_of(std::string("[server]\nlisten = \"") + listen + "\"");
+    EXPECT_EQ(error.code, kApiKeyRequired) << listen;
+    EXPECT_THAT(error.message, HasSubstr("yoke.toml:2: "));
+    EXPECT_THAT(error.message, HasSubstr("Add api_key to [server]"));
+  }
+  EXPECT_EQ(parsed(std::string("[server]\nlisten = \"[::1]:1\"\n") + kModel).server.host, "::1");
+}
+
+TEST(ParseConfig, MixedMistakesAreConfigInvalid) {
+  EXPECT_EQ(error_of("[server]\nlisten = \"0.0.0.0:1\"\nthreads = -1").code, kConfigInvalid);
+}
+
+TEST(CheckExposure, HoldsForAChangedAddress) {
+  ServerConfig server;
+  EXPECT_TRUE(check_exposure(server));
+  server.host = "0.0.0.0";
+  EXPECT_EQ(check_exposure(server).error().code, kApiKeyRequired);
+  server.api_key = kSecret;
+  EXPECT_TRUE(check_exposure(server));
+}
+
+TEST(ParseConfig, RefusesWeakKeys) {
+  EXPECT_THAT(error_of("[server]\napi_key = \"short\"").message, HasSubstr("too short"));
+  EXPECT_THAT(error_of("[server]\napi_key = \"\"").message, HasSubstr("too short"));
+  EXPECT_THAT(error_of("[server]\napi_key = \"a key with spaces in it\"").message,
+              HasSubstr("no spaces"));
+}
+
+TEST(ParseConfig, NeverRepeatsTheKey) {
+  const std::vector<std::string> files{
+      "[server]\napi_key = \"hunter2\"",
+      "[server]\napi_key = \"hunter2 hunter2 hunter2\"",
+      "[server]\napi_key = hunter2",
+      "[server]\napi_key = 'hunter2",
+      "[server]\napi_key = \"hunter2hunter2hunter2\"\napi_key = \"hunter2\"",
+      "[server]\napi_key = [\"hunter2\"]",
+      "[server]\napi_key = \"hunter2hunter2hunter2\"\nbad = 1",
+      "[server]\napi_key = \"hunter2hunter2hunter2\"\napi_key_file = \"/dev/null\""};
+  for (const std::string& text : files)
+    EXPECT_THAT(error_of(text).text(), Not(HasSubstr("hunter2")));
+  // toml++ repeats a number that is too large for it.
+  EXPECT_THAT(error_of("[server]\napi_key = 123456789012345678901234").text(),
+              Not(HasSubstr("123456")));
+}
+
+TEST(ParseConfig, ReadsAKeyFromAFileBesideTheConfig) {
+  const ScratchDir dir;
+  dir.write("key", std::string(kSecret) + "\n");
+  dir.write("open-key", kSecret, 0644);
+  dir.write("short-key", "hunter2");
+  const auto with = [&](const std::string& name) {
+    return parse_config("[server]\napi_key_file = \"" + name + "\"\n" + kModel,
+                        dir.path() / "yoke.toml");
+  };
+  EXPECT_EQ(with("key").value().server.api_key, kSecret);
+  EXPECT_TRUE(with("key").value().warnings.empty());
+  const Config open = with("open-key").value();
+  ASSERT_EQ(open.warnings.size(), 1u);
+  EXPECT_THAT(open.warnings[0], HasSubstr("chmod 600"));
+  EXPECT_THAT(with("short-key").error().message, HasSubstr("too short"));
+  EXPECT_THAT(with("short-key").error().message, Not(HasSubstr("hunter2")));
+  EXPECT_THAT(with("absent").error().message, HasSubstr("can't be read"));
+}
+
+TEST(ParseConfig, RefusesAFileWithoutModels) {
+  const auto config = parse_config("[server]\n", "yoke.toml");
+  ASSERT_FALSE(config);
+  EXPECT_EQ(config.error().code, kConfigInvalid);
+  EXPECT_THAT(config.error().message, HasSubstr("yoke.toml: no model is configured. Add one:"));
+}
+
+TEST(ParseConfig, RefusesBadModelTables) {
+  EXPECT_THAT(error_of("[models.a]\nn_ctx = 1").message,
+              HasSubstr("yoke.toml:1: 'model_path' in [models.a]: is missing."));
+  EXPECT_THAT(error_of("[models.a]\nmodel_path = \"\"").message, HasSubstr("expected a path."));
+  EXPECT_THAT(error_of("[models.a]\nmodel_path = 1").message, Not(HasSubstr("is missing")));
+  EXPECT_THAT(error_of("[models.\"a b\"]\nmodel_path = \"x\"").message,
+              HasSubstr("'a b' is no name for a model."));
+  EXPECT_THAT(error_of("models.a = 3\nmodels.b = 4").message, HasSubstr("yoke.toml:2: 'b' in"));
+}
+
+TEST(IsModelName, TakesTheUsualForms) {
+  for (const char* name : {"a", "smollm2", "qwen2.5:7b", "org/model-1_x", "llama@main", "9b+"}) {
+    EXPECT_TRUE(is_model_name(name)) << name;
+  }
+  for (const std::string& name :
+       {std::string(), std::string("-a"), std::string("a b"), std::string("a,b"),
+        std::string("\xc3\xa9"), std::string("../a"), std::string(129, 'a'), std::string("a\n")}) {
+    EXPECT_FALSE(is_model_name(name)) << name;
+  }
+}
+
+TEST(LoadConfig, ReadsAFile) {
+  const ScratchDir dir;
+  const Config config = load_config(dir.write("yoke.toml", kModel, 0644)).value();
+  EXPECT_EQ(config.file, dir.path() / "yoke.toml");
+  EXPECT_TRUE(config.warnings.empty());
+}
+
+TEST(LoadConfig, WarnsWhenOthersCanReadTheKey) {
+  const ScratchDir dir;
+  const std::string text = std::string("[server]\napi_key = \"") + kSecret + "\"\n" + kModel;
+  EXPECT_TRUE(load_config(dir.write("private.toml", text, 0600)).value().warnings.empty());
+  const auto warnings = load_config(dir.write("open.toml", text, 0644)).value().warnings;
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_THAT(warnings[0], Not(HasSubstr(kSecret)));
+}
+
+TEST(LoadConfig, SaysWhatToDoAboutAMissingFile) {
+  const ScratchDir dir;
+  const auto missing = load_config(dir.path() / "none.toml");
+  ASSERT_FALSE(missing);
+  EXPECT_EQ(missing.error().code, kConfigNotFound);
+  EXPECT_THAT(missing.error().text(), HasSubstr("none.toml"));
+  EXPECT_THAT(missing.error().hint, HasSubstr("--config"));
+  EXPECT_EQ(load_config(dir.path()).error().code, kConfigNotFound);
+}
+
+TEST(LoadConfig, RefusesWhatIsTooLongOrNoText) {
+  const ScratchDir dir;
+  EXPECT_EQ(load_config(dir.write("long.toml", std::string((1u << 20) + 1, '#'))).error().code,
+            kConfigInvalid);
+  EXPECT_EQ(load_config(dir.write("binary.toml", std::string("\x7f"
+                                                             "ELF\0\xff",
+                                                             6)))
+                .error()
+                .code,
+            kConfigInvalid);
+}
+
+// The examples that are shipped have to work.
+fs::path example(const char* name) {
+  return fs::path(__FILE__).parent_path() / "../../examples" / name;
+}
+
+TEST(Examples, AreValid) {
+  const auto starter = load_config(example("starter.toml"));
+  ASSERT_TRUE(starter) << starter.error().text();
+  ASSERT_EQ(starter->models.size(), 1u);
+  EXPECT_EQ(starter->models[0].name, "smollm2");
+  const auto full = load_config(example("yoke.toml"));
+  ASSERT_TRUE(full) << full.error().text();
+}
+
+// "# key = value" and "# [table]" without the mark; other lines, and those about keys, as they are.
+std::string uncommented(const std::string& line) {
+  if (!line.starts_with("# ") || line.find("api_key") != std::string::npos) return line;
+  const std::string rest = line.substr(2);
+  const std::size_t word_end = rest.find_first_not_of("abcdefghijklmnopqrstuvwxyz_");
+  const bool key = word_end != std::string::npos && rest.substr(word_end, 3) == " = ";
+  return key || rest.starts_with("[models.\"m") ? rest : line;
+}
+
+// The keys that are commented out exist, and those with a default show it.
+TEST(Examples, ShowEveryKeyAsItIs) {
+  std::ifstream in(example("yoke.toml"));
+  std::string text;
+  for (std::string line; std::getline(in, line);) text += uncommented(line) + "\n";
+  for (const char* key : {"listen",
+                          "allowed_origins",
+                          "max_request_size",
+                          "start_timeout",
+                          "first_byte_timeout",
+                          "idle_timeout",
+                          "threads",
+                          "model_dir",
+                          "log_level",
+                          "llama_server",
+                          "model_path",
+                          "server_type",
+                          "n_ctx",
+                          "n_batch",
+                          "n_ubatch",
+                          "n_gpu_layers",
+                          "parallel",
+                          "flash_attn",
+                          "fit_memory",
+                          "mlock",
+                          "cont_batching",
+                          "jinja",
+                          "reasoning_format",
+                          "pooling",
+                          "extra_args"}) {
+    EXPECT_THAT(text, HasSubstr(std::string("\n") + key + " = "));
+  }
+  const Config shown = parsed(text);
+  const ServerConfig server;
+  EXPECT_EQ(shown.server.host, server.host);
+  EXPECT_EQ(shown.server.port, server.port);
+  EXPECT_EQ(shown.server.max_request_bytes, server.max_request_bytes);
+  EXPECT_EQ(shown.server.start_timeout, server.start_timeout);
+  EXPECT_EQ(shown.server.first_byte_timeout, server.first_byte_timeout);
+  EXPECT_EQ(shown.server.idle_timeout, server.idle_timeout);
+  EXPECT_EQ(shown.server.threads, server.threads);
+  EXPECT_EQ(shown.server.log_level, server.log_level);
+  ASSERT_EQ(shown.models.size(), 2u);
+  const LoadOptions defaults;
+  const LoadOptions& options = shown.models[0].options;
+  EXPECT_EQ(options.server_type, defaults.server_type);
+  EXPECT_EQ(options.n_ctx, defaults.n_ctx);
+  EXPECT_EQ(options.n_batch, defaults.n_batch);
+  EXPECT_EQ(options.n_ubatch, defaults.n_ubatch);
+  EXPECT_EQ(options.n_gpu_layers, defaults.n_gpu_layers);
+  EXPECT_EQ(options.threads, defaults.threads);
+  EXPECT_EQ(options.parallel, defaults.parallel);
+  EXPECT_EQ(options.flash_attn, defaults.flash_attn);
+  EXPECT_EQ(options.fit_memory, defaults.fit_memory);
+  EXPECT_EQ(options.mlock, defaults.mlock);
+  EXPECT_EQ(options.cont_batching, defaults.cont_batching);
+  EXPECT_EQ(options.jinja, defaults.jinja);
+}
+
+}  // namespace
+}  // namespace yoke::config

@@ -1,0 +1,292 @@
+#include "config/toml_reader.h"
+
+#include <algorithm>
+#include <cctype>
+
+#include <fmt/format.h>
+
+#include "base/nearest.h"
+#include "base/paths.h"
+#include "base/units.h"
+#include "config/config.h"
+
+namespace yoke::config {
+namespace {
+
+constexpr std::string_view kModelPrefix = "[models.";
+
+std::string_view type_name(const toml::node& node) {
+  switch (node.type()) {
+    case toml::node_type::table:
+      return "a table";
+    case toml::node_type::array:
+      return "an array";
+    case toml::node_type::string:
+      return "a string";
+    case toml::node_type::integer:
+      return "an integer";
+    case toml::node_type::floating_point:
+      return "a number with a fraction";
+    case toml::node_type::boolean:
+      return "true or false";
+    default:
+      return "a date or time";
+  }
+}
+
+std::string quoted_list(std::span<const std::string_view> names) {
+  std::string list;
+  for (std::string_view name : names) list += fmt::format("{}'{}'", list.empty() ? "" : ", ", name);
+  return list;
+}
+
+// As it stands in a table header: 'a.b' needs quotes there.
+std::string quoted_key(std::string_view key) {
+  const bool bare = std::all_of(key.begin(), key.end(), [](unsigned char c) {
+    return std::isalnum(c) != 0 || c == '-' || c == '_';
+  });
+  return bare && !key.empty() ? std::string(key) : fmt::format("\"{}\"", key);
+}
+
+std::string_view line_at(std::string_view text, int line) {
+  for (; line > 1; --line) {
+    const std::size_t end = text.find('\n');
+    if (end == std::string_view::npos) return {};
+    text.remove_prefix(end + 1);
+  }
+  return text.substr(0, text.find('\n'));
+}
+
+}  // namespace
+
+void Problems::add(int line, ErrorCode code, std::string text) {
+  add_at(line, 0, code, std::move(text));
+}
+
+void Problems::add_at(int line, int column, ErrorCode code, std::string text) {
+  problems_.push_back({line, column, code, std::move(text)});
+}
+
+Error Problems::to_error() const {
+  std::vector<Problem> sorted = problems_;
+  std::stable_sort(sorted.begin(), sorted.end(),
+                   [](const Problem& a, const Problem& b) { return a.line < b.line; });
+  Error error{sorted.empty() ? kConfigInvalid : sorted.front().code, {}};
+  for (const Problem& problem : sorted) {
+    if (!(problem.code == error.code)) error.code = kConfigInvalid;
+    if (!error.message.empty()) error.message += '\n';
+    error.message += file_.string();
+    if (problem.line > 0) error.message += fmt::format(":{}", problem.line);
+    if (problem.column > 0) error.message += fmt::format(":{}", problem.column);
+    error.message += ": " + problem.text;
+  }
+  return error;
+}
+
+const toml::node* TomlTable::find(std::string_view key) {
+  known_.emplace_back(key);
+  return table_->get(key);
+}
+
+int TomlTable::line_of(std::string_view key) const {
+  const toml::node* node = table_->get(key);
+  return node != nullptr ? static_cast<int>(node->source().begin.line) : line();
+}
+
+void TomlTable::refuse(std::string_view key, std::string_view text) {
+  problems_->add(line_of(key), kConfigInvalid, fmt::format("'{}'{}: {}", key, place(), text));
+}
+
+void TomlTable::refuse_type(std::string_view key, std::string_view expected,
+                            const toml::node& found) {
+  refuse(key, fmt::format("expected {}, found {}.", expected, type_name(found)));
+}
+
+void TomlTable::refuse_choice(std::string_view key, std::string_view text,
+                              std::span<const std::string_view> allowed) {
+  refuse(key, fmt::format("'{}' is not one of {}.", text, quoted_list(allowed)));
+}
+
+bool TomlTable::read(std::string_view key, std::string& into) {
+  const toml::node* node = find(key);
+  if (node == nullptr) return false;
+  const auto value = node->value_exact<std::string>();
+  if (!value) {
+    refuse_type(key, "a string", *node);
+    return false;
+  }
+  into = *value;
+  return true;
+}
+
+bool TomlTable::read(std::string_view key, bool& into) {
+  const toml::node* node = find(key);
+  if (node == nullptr) return false;
+  const auto value = node->value_exact<bool>();
+  if (!value) {
+    refuse_type(key, "true or false", *node);
+    return false;
+  }
+  into = *value;
+  return true;
+}
+
+bool TomlTable::read(std::string_view key, std::vector<std::string>& into) {
+  const toml::node* node = find(key);
+  if (node == nullptr) return false;
+  const toml::array* array = node->as_array();
+  if (array == nullptr) {
+    refuse_type(key, "an array of strings", *node);
+    return false;
+  }
+  std::vector<std::string> strings;
+  for (const toml::node& element : *array) {
+    const auto value = element.value_exact<std::string>();
+    if (!value) {
+      refuse_type(key, "an array of strings", element);
+      return false;
+    }
+    strings.push_back(*value);
+  }
+  into = std::move(strings);
+  return true;
+}
+
+bool TomlTable::read(std::string_view key, std::filesystem::path& into) {
+  std::string text;
+  if (!read(key, text)) return false;
+  if (text.empty() || text.find('\0') != std::string::npos) {
+    refuse(key, "expected a path.");
+    return false;
+  }
+  into = expand_home(text);
+  return true;
+}
+
+bool TomlTable::read(std::string_view key, std::chrono::milliseconds& into,
+                     std::chrono::milliseconds min) {
+  std::string text;
+  if (!read(key, text)) return false;
+  const auto duration = parse_duration(text);
+  if (!duration) {
+    refuse(key, duration.error().text());
+    return false;
+  }
+  if (*duration < min) {
+    refuse(key, fmt::format("'{}' is too short, the least is {}.", text, format_duration(min)));
+    return false;
+  }
+  into = *duration;
+  return true;
+}
+
+bool TomlTable::read_size(std::string_view key, std::uint64_t& into, std::uint64_t min,
+                          std::uint64_t max) {
+  std::string text;
+  if (!read(key, text)) return false;
+  const auto bytes = parse_bytes(text);
+  if (!bytes) {
+    refuse(key, bytes.error().text());
+    return false;
+  }
+  if (*bytes < min || *bytes > max) {
+    refuse(key, fmt::format("'{}' is not between {} and {}.", text, format_bytes(min),
+                            format_bytes(max)));
+    return false;
+  }
+  into = *bytes;
+  return true;
+}
+
+std::optional<std::int64_t> TomlTable::integer(std::string_view key, std::int64_t min,
+                                               std::int64_t max) {
+  const toml::node* node = find(key);
+  if (node == nullptr) return std::nullopt;
+  const auto value = node->value_exact<std::int64_t>();
+  if (!value) {
+    refuse_type(key, "an integer", *node);
+    return std::nullopt;
+  }
+  if (*value < min || *value > max) {
+    refuse(key, fmt::format("{} is not between {} and {}.", *value, min, max));
+    return std::nullopt;
+  }
+  return value;
+}
+
+bool TomlTable::read_one_of(std::string_view key, std::string& into,
+                            std::span<const std::string_view> allowed) {
+  std::string text;
+  if (!read(key, text)) return false;
+  if (std::find(allowed.begin(), allowed.end(), text) == allowed.end()) {
+    refuse_choice(key, text, allowed);
+    return false;
+  }
+  into = std::move(text);
+  return true;
+}
+
+std::optional<TomlTable> TomlTable::table(std::string_view key) {
+  const toml::node* node = find(key);
+  if (node == nullptr) return std::nullopt;
+  const toml::table* table = node->as_table();
+  if (table == nullptr) {
+    refuse_type(key, "a table", *node);
+    return std::nullopt;
+  }
+  return TomlTable(*table, fmt::format("[{}]", key), *problems_);
+}
+
+std::vector<std::pair<std::string, TomlTable>> TomlTable::tables() {
+  std::vector<std::pair<std::string, TomlTable>> found;
+  const std::string parent = name_.size() > 2 ? name_.substr(1, name_.size() - 2) : name_;
+  for (const auto& [key, node] : *table_) {
+    const std::string name(key.str());
+    known_.push_back(name);
+    if (const toml::table* table = node.as_table()) {
+      found.emplace_back(
+          name, TomlTable(*table, fmt::format("[{}.{}]", parent, quoted_key(name)), *problems_));
+    } else {
+      refuse_type(name, "a table", node);
+    }
+  }
+  std::stable_sort(found.begin(), found.end(),
+                   [](const auto& a, const auto& b) { return a.second.line() < b.second.line(); });
+  return found;
+}
+
+void TomlTable::reject_unknown() {
+  const std::vector<std::string_view> candidates(known_.begin(), known_.end());
+  for (const auto& [key, node] : *table_) {
+    if (std::find(known_.begin(), known_.end(), key.str()) != known_.end()) continue;
+    std::string text = fmt::format("unknown key '{}'{}.", key.str(), place());
+    if (node.is_table() && name_.starts_with(kModelPrefix)) {
+      // TOML reads [models.qwen2.5] as the table '5' in [models.qwen2].
+      text += fmt::format(" A name with a dot needs quotes: {}\"{}.{}\"].", kModelPrefix,
+                          name_.substr(kModelPrefix.size(), name_.size() - kModelPrefix.size() - 1),
+                          key.str());
+    } else if (const auto known = nearest(key.str(), candidates)) {
+      text += fmt::format(" Did you mean '{}'?", *known);
+    } else {
+      text += fmt::format(" The keys are {}.", quoted_list(candidates));
+    }
+    problems_->add(static_cast<int>(key.source().begin.line), kConfigInvalid, std::move(text));
+  }
+}
+
+std::optional<toml::table> parse_toml(std::string_view text, Problems& problems) {
+  try {
+    return toml::parse(text);
+  } catch (const toml::parse_error& error) {
+    const int line = static_cast<int>(error.source().begin.line);
+    const int column = static_cast<int>(error.source().begin.column);
+    // toml++ quotes what it could not read, such as a number too long for it.
+    const bool secret = line_at(text, line).find("api_key") != std::string_view::npos;
+    problems.add_at(line, column, kConfigInvalid,
+                    secret ? "the value of this key can't be read. Put it in quotes, once."
+                           : fmt::format("{}.", error.description()));
+    return std::nullopt;
+  }
+}
+
+}  // namespace yoke::config

@@ -1,0 +1,88 @@
+#include "engines/capabilities.h"
+
+#include <vector>
+
+namespace yoke::engines {
+namespace {
+
+constexpr std::string_view kVersionMark = "version: ";
+constexpr std::string_view kRemovedMark = "argument has been removed";
+
+// The first line of `text`, which is taken off it.
+std::string_view take_line(std::string_view& text) {
+  const std::size_t end = text.find('\n');
+  std::string_view line = text.substr(0, end);
+  text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+  if (line.ends_with('\r')) line.remove_suffix(1);
+  return line;
+}
+
+std::string version_of(std::string_view output) {
+  while (!output.empty()) {
+    const std::string_view line = take_line(output);
+    const std::size_t mark = line.find(kVersionMark);
+    if (mark != std::string_view::npos) return std::string(line.substr(mark + kVersionMark.size()));
+  }
+  return {};
+}
+
+// One entry of the help: "-c,    --ctx-size N      size of the ..." and the indented lines below.
+struct Entry {
+  std::vector<std::string_view> flags;
+  bool takes_value = false;
+  bool removed = false;
+};
+
+// Flags are separated by commas. A value stands one space after the last flag; a description is set
+// off by more, or starts on the next line.
+Entry parse_entry(std::string_view line) {
+  Entry entry;
+  while (line.starts_with('-')) {
+    const std::string_view word = line.substr(0, line.find_first_of(" ,"));
+    if (word.find_first_not_of('-') == std::string_view::npos) break;  // "----- params -----"
+    entry.flags.push_back(word);
+    line.remove_prefix(word.size());
+    if (!line.starts_with(',')) {
+      entry.takes_value = line.size() > 1 && line[0] == ' ' && line[1] != ' ';
+      break;
+    }
+    line.remove_prefix(line.find_first_not_of(", ") == std::string_view::npos
+                           ? line.size()
+                           : line.find_first_not_of(", "));
+  }
+  return entry;
+}
+
+void add(const Entry& entry, Capabilities& capabilities) {
+  if (entry.removed) return;
+  for (const std::string_view flag : entry.flags) {
+    capabilities.flags.emplace(flag);
+    if (entry.takes_value) capabilities.valued.emplace(flag);
+  }
+}
+
+}  // namespace
+
+Result<Capabilities> parse_capabilities(std::string_view version_output,
+                                        std::string_view help_output) {
+  Capabilities capabilities;
+  capabilities.version = version_of(version_output);
+  Entry entry;
+  while (!help_output.empty()) {
+    const std::string_view line = take_line(help_output);
+    if (line.starts_with('-')) {
+      add(entry, capabilities);
+      entry = parse_entry(line);
+    }
+    // The help goes on naming flags that only give an error.
+    if (line.find(kRemovedMark) != std::string_view::npos) entry.removed = true;
+  }
+  add(entry, capabilities);
+  if (capabilities.flags.empty()) {
+    return fail(kEngineUnusable, "The engine did not list its options when asked with --help.",
+                "Is it a llama-server, and does it start on this machine?");
+  }
+  return capabilities;
+}
+
+}  // namespace yoke::engines

@@ -1,0 +1,144 @@
+#include "engines/install.h"
+
+#include <cstdlib>
+#include <optional>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "engines/test_support.h"
+
+namespace yoke::engines {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+
+// Sets an environment variable for the length of a test.
+class EnvironmentGuard {
+ public:
+  EnvironmentGuard(const char* name, const std::string& value) : name_(name) {
+    if (const char* old = std::getenv(name)) old_ = old;
+    ::setenv(name, value.c_str(), 1);
+  }
+  ~EnvironmentGuard() {
+    if (old_) {
+      ::setenv(name_, old_->c_str(), 1);
+    } else {
+      ::unsetenv(name_);
+    }
+  }
+
+ private:
+  const char* name_;
+  std::optional<std::string> old_;
+};
+
+class Install : public testing::Test {
+ protected:
+  // An engine as tools/get_llama_cpp.py leaves it.
+  fs::path install(const std::string& version, const std::string& backend) const {
+    const std::string home = "engines/llama.cpp-" + version + "/" + backend;
+    dir_.write(home + "/llama-server", "#!/bin/sh\n", 0755);
+    dir_.write(home + "/engine.json", R"({"name": "llama.cpp", "version": ")" + version +
+                                          R"(", "release": "v", "commit": "0", "backend": ")" +
+                                          backend + R"(", "files": {"llama-server": 10}})");
+    return dir_.path() / home;
+  }
+  fs::path engines() const { return dir_.path() / "engines"; }
+
+  ScratchDir dir_;
+  // Nothing that is installed on this machine is to be found.
+  EnvironmentGuard data_{"XDG_DATA_HOME", (dir_.path() / "data").string()};
+  EnvironmentGuard engine_dir_{"YOKE_ENGINE_DIR", engines().string()};
+  EnvironmentGuard path_{"PATH", (dir_.path() / "bin").string()};
+};
+
+TEST_F(Install, TheNewestVersionIsFound) {
+  install("0.5.0", "cpu");
+  const fs::path newest = install("0.10.0", "cpu");
+  install("0.9.3", "cpu");
+  const auto found = find_llama_cpp({});
+  ASSERT_TRUE(found) << found.error().text();
+  EXPECT_EQ(found->name, "llama.cpp");
+  EXPECT_EQ(found->version, "0.10.0");
+  EXPECT_EQ(found->backend, "cpu");
+  EXPECT_EQ(found->dir, newest);
+  EXPECT_EQ(found->server, newest / "llama-server");
+}
+
+TEST_F(Install, OfOneVersionTheCpuBuildComesFirst) {
+  install("0.5.0", "aaa");
+  install("0.5.0", "cpu");
+  std::vector<std::string> problems;
+  const auto found = list_llama_cpp(engines(), problems);
+  ASSERT_EQ(found.size(), 2u);
+  EXPECT_EQ(found[0].backend, "cpu");
+  EXPECT_THAT(problems, testing::IsEmpty());
+}
+
+TEST_F(Install, WhatIsIncompleteIsPassedOver) {
+  fs::remove(install("0.7.0", "cpu") / "llama-server");
+  dir_.write("engines/llama.cpp-0.8.0/cpu/engine.json", "{");
+  dir_.write("engines/llama.cpp-0.9.0/cpu/engine.json", R"({"name": "llama.cpp"})");
+  fs::create_directories(engines() / "llama.cpp-0.9.1/cpu");
+  fs::create_directories(engines() / ".new-0.9.2/cpu");
+  install("0.5.0", "cpu");
+  EXPECT_EQ(find_llama_cpp({})->version, "0.5.0");
+  std::vector<std::string> problems;
+  list_llama_cpp(engines(), problems);
+  EXPECT_EQ(problems.size(), 4u);
+}
+
+TEST_F(Install, TheConfiguredProgramComesFirst) {
+  install("0.5.0", "cpu");
+  const fs::path own = dir_.write("own/my-server", "#!/bin/sh\n", 0755);
+  const auto found = find_llama_cpp({.llama_server = own});
+  ASSERT_TRUE(found) << found.error().text();
+  EXPECT_EQ(found->server, own);
+  EXPECT_EQ(found->dir, own.parent_path());
+  EXPECT_EQ(found->version, "");
+  EXPECT_EQ(found->backend, "");
+}
+
+TEST_F(Install, AConfiguredEngineOfYokesIsKnown) {
+  const fs::path home = install("0.5.0", "cpu");
+  EXPECT_EQ(find_llama_cpp({.llama_server = home / "llama-server"})->version, "0.5.0");
+}
+
+TEST_F(Install, AConfiguredProgramMustBeOne) {
+  install("0.5.0", "cpu");
+  const fs::path text = dir_.write("own/notes", "text", 0644);
+  for (const auto& [path, said] :
+       std::vector<std::pair<fs::path, std::string>>{{dir_.path() / "none", "does not exist"},
+                                                     {dir_.path(), "is the directory"},
+                                                     {text, "can't be executed"}}) {
+    const auto found = find_llama_cpp({.llama_server = path});
+    ASSERT_FALSE(found) << path;
+    EXPECT_EQ(found.error().code, kEngineNotFound);
+    EXPECT_THAT(found.error().message, HasSubstr(said));
+    EXPECT_THAT(found.error().message, HasSubstr(path.string()));
+    EXPECT_NE(found.error().hint, "");
+  }
+}
+
+TEST_F(Install, TheOneOnPathComesLast) {
+  const fs::path program = dir_.write("bin/llama-server", "#!/bin/sh\n", 0755);
+  EXPECT_EQ(find_llama_cpp({})->server, program);
+  install("0.5.0", "cpu");
+  EXPECT_EQ(find_llama_cpp({})->version, "0.5.0");
+}
+
+TEST_F(Install, WithoutAnyItSaysWhatToDo) {
+  dir_.write("engines/llama.cpp-0.8.0/cpu/engine.json", "{");
+  dir_.write("bin/llama-server", "not executable", 0644);
+  const auto found = find_llama_cpp({});
+  ASSERT_FALSE(found);
+  EXPECT_EQ(found.error().code, kEngineNotFound);
+  EXPECT_THAT(found.error().hint, HasSubstr("make engine"));
+  EXPECT_THAT(found.error().hint, HasSubstr("llama_server in [engines]"));
+  EXPECT_THAT(found.error().message, HasSubstr("llama.cpp-0.8.0"));
+}
+
+}  // namespace
+}  // namespace yoke::engines

@@ -1,0 +1,189 @@
+#include "engines/llama_cpp.h"
+
+#include <algorithm>
+#include <initializer_list>
+
+#include <fmt/format.h>
+
+#include "base/units.h"
+#include "engines/model_file.h"
+
+namespace yoke::engines {
+namespace {
+
+using config::FlashAttention;
+using config::LoadOptions;
+using config::ServerType;
+
+// More layers than any model has. Not every version knows the word "all".
+constexpr int kAllLayers = 999;
+
+// Adds to a command line what the engine knows, and notes what it doesn't.
+class Builder {
+ public:
+  explicit Builder(const Capabilities& capabilities) : capabilities_(capabilities) {}
+
+  // What the engine can't be used without.
+  void require(std::string_view flag, std::string value) {
+    if (!option(flag, std::move(value))) missing_.emplace_back(flag);
+  }
+
+  // The first of `spellings` that the engine has; false if it has none.
+  bool flag(std::initializer_list<std::string_view> spellings) {
+    for (std::string_view spelling : spellings) {
+      if (!capabilities_.has(spelling)) continue;
+      line_.argv.emplace_back(spelling);
+      return true;
+    }
+    return false;
+  }
+
+  // A flag with a value; false if the engine has no such flag or it takes none.
+  bool option(std::string_view flag, std::string value) {
+    if (!capabilities_.takes_value(flag)) return false;
+    line_.argv.emplace_back(flag);
+    line_.argv.push_back(std::move(value));
+    return true;
+  }
+
+  // An option of the user's: left out with a note.
+  void wish(std::string_view name, bool added) {
+    if (added) return;
+    line_.notes.push_back(fmt::format("{} is left out: llama-server {} has no such option.", name,
+                                      capabilities_.version));
+  }
+
+  void note(std::string text) { line_.notes.push_back(std::move(text)); }
+  CommandLine& line() { return line_; }
+  const std::vector<std::string>& missing() const { return missing_; }
+  const Capabilities& capabilities() const { return capabilities_; }
+
+ private:
+  const Capabilities& capabilities_;
+  CommandLine line_;
+  std::vector<std::string> missing_;
+};
+
+void add_endpoint(Builder& builder, std::string_view alias, std::uint16_t port) {
+  builder.require("--host", "127.0.0.1");
+  builder.require("--port", std::to_string(port));
+  builder.option("--alias", std::string(alias));
+  builder.flag({"--no-ui", "--no-webui"});
+  builder.flag({"--offline"});
+  builder.flag({"--slots"});
+  builder.flag({"--metrics"});
+  // Without a key it would let every web page in the user's browser talk to it.
+  builder.option("--cors-origins", "localhost");
+  builder.option("--log-colors", "off");
+}
+
+// An engine looks for clients that have left between two batches. A CPU computes this many tokens of
+// a small model in half a second, and larger batches are hardly faster there.
+constexpr int kCpuBatch = 128;
+constexpr int kBatch = 2048;
+
+// An embedding model takes a text in one batch or not at all.
+int batch_size(const LoadOptions& options, std::string_view backend) {
+  if (options.n_batch > 0) return options.n_batch;
+  const bool small = backend == "cpu" && options.server_type == ServerType::kLlm;
+  return std::max(small ? kCpuBatch : kBatch, options.n_ubatch);
+}
+
+void add_sizes(Builder& builder, const LoadOptions& options, std::string_view backend) {
+  builder.wish("n_ctx", builder.option("--ctx-size", std::to_string(options.n_ctx)));
+  const int batch = batch_size(options, backend);
+  const int ubatch = options.n_ubatch > 0 ? options.n_ubatch : batch;
+  builder.wish("n_batch", builder.option("--batch-size", std::to_string(batch)));
+  builder.wish("n_ubatch", builder.option("--ubatch-size", std::to_string(ubatch)));
+  if (backend != "cpu") {
+    const int layers = options.n_gpu_layers < 0 ? kAllLayers : options.n_gpu_layers;
+    builder.wish("n_gpu_layers", builder.option("--n-gpu-layers", std::to_string(layers)));
+  }
+  if (options.threads > 0) {
+    builder.wish("threads", builder.option("--threads", std::to_string(options.threads)));
+  }
+  if (options.parallel > 0) {
+    builder.wish("parallel", builder.option("--parallel", std::to_string(options.parallel)));
+  }
+}
+
+// Until August 2025 the flag had no value and switched it on.
+void add_flash_attention(Builder& builder, FlashAttention mode) {
+  constexpr std::string_view kFlag = "--flash-attn";
+  if (builder.option(kFlag, std::string(name_of(mode)))) return;
+  if (mode == FlashAttention::kOn) builder.wish("flash_attn", builder.flag({kFlag}));
+}
+
+void add_memory(Builder& builder, const LoadOptions& options,
+                std::optional<std::uint64_t> lock_limit) {
+  // An engine that can't fit its options to the memory need not be told to leave it.
+  const bool fit = builder.option("--fit", options.fit_memory ? "on" : "off");
+  if (options.fit_memory) builder.wish("fit_memory", fit);
+
+  if (!options.mlock) return;
+  const std::uint64_t bytes = model_file_bytes(options.model_path);
+  if (lock_limit && bytes > *lock_limit) {
+    builder.note(fmt::format(
+        "mlock is left out, so the model may be swapped: it has {} and the system lets Yoke lock "
+        "{}. Raise the limit (`ulimit -l unlimited`, or LimitMEMLOCK=infinity in the systemd unit) "
+        "or set mlock = false for this model.",
+        format_bytes(bytes), format_bytes(*lock_limit)));
+    return;
+  }
+  builder.wish("mlock", builder.option("--load-mode", "mlock") || builder.flag({"--mlock"}));
+}
+
+void add_mode(Builder& builder, const LoadOptions& options) {
+  switch (options.server_type) {
+    case ServerType::kLlm:
+      builder.wish("jinja", builder.flag({options.jinja ? "--jinja" : "--no-jinja"}));
+      builder.flag({options.cont_batching ? "--cont-batching" : "--no-cont-batching"});
+      if (!options.reasoning_format.empty()) {
+        builder.wish("reasoning_format",
+                     builder.option("--reasoning-format", options.reasoning_format));
+      }
+      return;
+    case ServerType::kEmbedding:
+      builder.wish("server_type", builder.flag({"--embedding", "--embeddings"}));
+      if (!options.pooling.empty()) {
+        builder.wish("pooling", builder.option("--pooling", options.pooling));
+      }
+      return;
+    case ServerType::kRerank:
+      builder.wish("server_type", builder.flag({"--reranking", "--rerank"}));
+      return;
+  }
+}
+
+}  // namespace
+
+Result<CommandLine> llama_command_line(const EngineInstall& install,
+                                       const Capabilities& capabilities, const LoadOptions& options,
+                                       std::string_view alias, std::uint16_t port,
+                                       std::optional<std::uint64_t> lock_limit) {
+  YOKE_CHECK(config::check_extra_args(options.extra_args));
+  Builder builder(capabilities);
+  builder.line().argv.push_back(install.server.string());
+  builder.require("--model", options.model_path.string());
+  add_endpoint(builder, alias, port);
+  add_sizes(builder, options, install.backend);
+  add_flash_attention(builder, options.flash_attn);
+  add_memory(builder, options, lock_limit);
+  add_mode(builder, options);
+  if (!builder.missing().empty()) {
+    return fail(kEngineUnusable,
+                fmt::format("{} can't serve a model: it has no {}.", install.server.string(),
+                            builder.missing().front()),
+                "Install another with `make engine`, or correct [engines] llama_server.");
+  }
+  auto& argv = builder.line().argv;
+  argv.insert(argv.end(), options.extra_args.begin(), options.extra_args.end());
+  return std::move(builder.line());
+}
+
+Health health_of_status(int http_status) {
+  if (http_status == 200) return Health::kReady;
+  return http_status == 503 ? Health::kLoading : Health::kFailing;
+}
+
+}  // namespace yoke::engines

@@ -1,0 +1,225 @@
+#include "engines/llama_cpp.h"
+
+#include <algorithm>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "engines/test_support.h"
+
+namespace yoke::engines {
+namespace {
+
+using config::FlashAttention;
+using config::LoadOptions;
+using config::ServerType;
+using testing::Contains;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+
+const EngineInstall kCpu{
+    .version = "0.5.0", .backend = "cpu", .dir = "/e", .server = "/e/llama-server"};
+const EngineInstall kVulkan{.backend = "vulkan", .dir = "/v", .server = "/v/llama-server"};
+
+LoadOptions model() {
+  LoadOptions options;
+  options.model_path = "/models/m.gguf";
+  return options;
+}
+
+CommandLine command_line(const LoadOptions& options,
+                         const Capabilities& capabilities = real_capabilities(),
+                         const EngineInstall& install = kCpu) {
+  auto line = llama_command_line(install, capabilities, options, "smollm2", 4711, std::nullopt);
+  EXPECT_TRUE(line) << (line ? "" : line.error().text());
+  return line ? *std::move(line) : CommandLine{};
+}
+
+// The value that follows the flag, or "(none)".
+std::string value_of(const CommandLine& line, const std::string& flag) {
+  const auto at = std::find(line.argv.begin(), line.argv.end(), flag);
+  return at == line.argv.end() || at + 1 == line.argv.end() ? "(none)" : *(at + 1);
+}
+
+Capabilities capabilities_with(const std::string& more) {
+  return parse_capabilities("version: 4000 (abc)\n",
+                            "-m,    --model FNAME       the model\n--host HOST   address\n"
+                            "--port PORT   port\n" +
+                                more)
+      .value();
+}
+
+TEST(LlamaCommandLine, IsThisForTheDefaults) {
+  const CommandLine line = command_line(model());
+  const std::vector<std::string> expected{"/e/llama-server",
+                                          "--model",
+                                          "/models/m.gguf",
+                                          "--host",
+                                          "127.0.0.1",
+                                          "--port",
+                                          "4711",
+                                          "--alias",
+                                          "smollm2",
+                                          "--no-ui",
+                                          "--offline",
+                                          "--slots",
+                                          "--metrics",
+                                          "--cors-origins",
+                                          "localhost",
+                                          "--log-colors",
+                                          "off",
+                                          "--ctx-size",
+                                          "8192",
+                                          "--batch-size",
+                                          "128",
+                                          "--ubatch-size",
+                                          "128",
+                                          "--flash-attn",
+                                          "auto",
+                                          "--fit",
+                                          "off",
+                                          "--load-mode",
+                                          "mlock",
+                                          "--jinja",
+                                          "--cont-batching"};
+  EXPECT_EQ(line.argv, expected);
+  EXPECT_THAT(line.notes, IsEmpty());
+  EXPECT_THAT(line.env, IsEmpty());
+}
+
+TEST(LlamaCommandLine, FollowsTheOptions) {
+  LoadOptions options = model();
+  options.n_ctx = 0;
+  options.n_gpu_layers = 20;
+  options.threads = 6;
+  options.parallel = 2;
+  options.flash_attn = FlashAttention::kOff;
+  options.fit_memory = true;
+  options.mlock = false;
+  options.cont_batching = false;
+  options.jinja = false;
+  options.reasoning_format = "deepseek";
+  options.extra_args = {"--cache-reuse", "256"};
+  const CommandLine line = command_line(options, real_capabilities(), kVulkan);
+  EXPECT_EQ(value_of(line, "--ctx-size"), "0");
+  EXPECT_EQ(value_of(line, "--n-gpu-layers"), "20");
+  EXPECT_EQ(value_of(line, "--threads"), "6");
+  EXPECT_EQ(value_of(line, "--parallel"), "2");
+  EXPECT_EQ(value_of(line, "--flash-attn"), "off");
+  EXPECT_EQ(value_of(line, "--fit"), "on");
+  EXPECT_EQ(value_of(line, "--reasoning-format"), "deepseek");
+  EXPECT_THAT(line.argv, Not(Contains("--load-mode")));
+  EXPECT_THAT(line.argv, Contains("--no-cont-batching"));
+  EXPECT_THAT(line.argv, Contains("--no-jinja"));
+  EXPECT_EQ(line.argv[line.argv.size() - 2], "--cache-reuse");
+  EXPECT_EQ(line.argv.back(), "256");
+}
+
+TEST(LlamaCommandLine, ChoosesABatchThatFitsTheBackend) {
+  EXPECT_EQ(value_of(command_line(model()), "--batch-size"), "128");
+  EXPECT_EQ(value_of(command_line(model(), real_capabilities(), kVulkan), "--ubatch-size"), "2048");
+  LoadOptions options = model();
+  options.n_batch = 512;
+  EXPECT_EQ(value_of(command_line(options), "--ubatch-size"), "512");
+  options.n_batch = 0;
+  options.n_ubatch = 256;
+  EXPECT_EQ(value_of(command_line(options), "--batch-size"), "256");
+  options.n_ubatch = 0;
+  options.server_type = ServerType::kEmbedding;
+  EXPECT_EQ(value_of(command_line(options), "--batch-size"), "2048");
+}
+
+TEST(LlamaCommandLine, AsksForAllLayersExceptOnACpu) {
+  EXPECT_EQ(value_of(command_line(model(), real_capabilities(), kVulkan), "--n-gpu-layers"), "999");
+  EXPECT_THAT(command_line(model()).argv, Not(Contains("--n-gpu-layers")));
+}
+
+TEST(LlamaCommandLine, SetsUpEmbeddingsAndReranking) {
+  LoadOptions options = model();
+  options.server_type = ServerType::kEmbedding;
+  options.pooling = "mean";
+  const CommandLine embedding = command_line(options);
+  EXPECT_THAT(embedding.argv, Contains("--embedding"));
+  EXPECT_EQ(value_of(embedding, "--pooling"), "mean");
+  EXPECT_THAT(embedding.argv, Not(Contains("--jinja")));
+
+  options.server_type = ServerType::kRerank;
+  const CommandLine rerank = command_line(options);
+  EXPECT_THAT(rerank.argv, Contains("--reranking"));
+  EXPECT_THAT(rerank.argv, Not(Contains("--embedding")));
+}
+
+TEST(LlamaCommandLine, LocksMemoryByTheFlagThatThereIs) {
+  const Capabilities old = capabilities_with("--mlock      force system to keep model in RAM\n");
+  EXPECT_THAT(command_line(model(), old).argv, Contains("--mlock"));
+  const CommandLine neither = command_line(model(), capabilities_with(""));
+  EXPECT_THAT(neither.argv, Not(Contains("--mlock")));
+  EXPECT_THAT(neither.notes, Contains(HasSubstr("mlock is left out")));
+}
+
+TEST(LlamaCommandLine, WarnsWhenTheModelIsOverTheLockLimit) {
+  const ScratchDir dir;
+  LoadOptions options = model();
+  options.model_path = dir.write("m.gguf", std::string(2000, 'x'));
+  const auto line = [&](std::optional<std::uint64_t> limit) {
+    return llama_command_line(kCpu, real_capabilities(), options, "m", 1, limit).value();
+  };
+  EXPECT_EQ(value_of(line(2000), "--load-mode"), "mlock");
+  const CommandLine over = line(1999);
+  EXPECT_THAT(over.argv, Not(Contains("--load-mode")));
+  ASSERT_EQ(over.notes.size(), 1u);
+  EXPECT_THAT(over.notes[0], HasSubstr("ulimit -l unlimited"));
+  options.mlock = false;
+  EXPECT_THAT(line(0).notes, IsEmpty());
+}
+
+TEST(LlamaCommandLine, KnowsTheOldFlashAttentionFlag) {
+  const Capabilities old = capabilities_with("-fa,   --flash-attn             enable it\n");
+  LoadOptions options = model();
+  options.flash_attn = FlashAttention::kOn;
+  const CommandLine on = command_line(options, old);
+  ASSERT_THAT(on.argv, Contains("--flash-attn"));
+  EXPECT_NE(value_of(on, "--flash-attn"), "on");
+  options.flash_attn = FlashAttention::kOff;
+  EXPECT_THAT(command_line(options, old).argv, Not(Contains("--flash-attn")));
+}
+
+TEST(LlamaCommandLine, NotesWhatAnOldEngineCanNotDo) {
+  LoadOptions options = model();
+  options.parallel = 2;
+  options.mlock = false;
+  const CommandLine line = command_line(options, capabilities_with("--ctx-size N   context\n"));
+  EXPECT_EQ(value_of(line, "--ctx-size"), "8192");
+  EXPECT_THAT(line.notes, Contains(HasSubstr("parallel is left out: llama-server 4000 (abc)")));
+  // Off is what an engine without the flag does anyway.
+  EXPECT_THAT(line.notes, Not(Contains(HasSubstr("fit_memory"))));
+}
+
+TEST(LlamaCommandLine, RefusesAnEngineThatCanNotServe) {
+  const auto capabilities = parse_capabilities("", "-m,   --model FNAME    model\n").value();
+  const auto line = llama_command_line(kCpu, capabilities, model(), "m", 1, std::nullopt);
+  ASSERT_FALSE(line);
+  EXPECT_EQ(line.error().code, kEngineUnusable);
+  EXPECT_THAT(line.error().message, HasSubstr("--host"));
+}
+
+TEST(LlamaCommandLine, RefusesExtraArgsThatOpenTheEngine) {
+  for (const char* flag : {"--host", "--port", "--api-key", "--api_key", "--host=0.0.0.0"}) {
+    LoadOptions options = model();
+    options.extra_args = {flag, "0.0.0.0"};
+    const auto line = llama_command_line(kCpu, real_capabilities(), options, "m", 1, std::nullopt);
+    ASSERT_FALSE(line) << flag;
+    EXPECT_EQ(line.error().code, kInvalidArgument);
+  }
+}
+
+TEST(HealthOfStatus, TellsLoadingFromFailing) {
+  EXPECT_EQ(health_of_status(200), Health::kReady);
+  EXPECT_EQ(health_of_status(503), Health::kLoading);
+  EXPECT_EQ(health_of_status(500), Health::kFailing);
+  EXPECT_EQ(health_of_status(404), Health::kFailing);
+}
+
+}  // namespace
+}  // namespace yoke::engines
