@@ -1,0 +1,70 @@
+// ControlLoop: the one thread that owns all state about models and instances. Other threads read
+// the route table it publishes, and call it with tasks that run on its thread.
+// Owned by main, which stops it before it goes.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "config/config.h"
+#include "http/client.h"
+#include "io/task.h"
+#include "supervisor/route_table.h"
+
+namespace yoke::supervisor {
+
+// Errors of await_ready.
+inline constexpr ErrorCode kModelNotFound{"model_not_found"};
+inline constexpr ErrorCode kModelLoading{"model_loading"};
+inline constexpr ErrorCode kShuttingDown{"shutting_down"};
+
+// A line of an engine's output.
+struct LogEntry {
+  std::string model;
+  std::uint64_t seq = 0;  // Counts the lines of this model.
+  std::chrono::system_clock::time_point time;
+  std::string line;
+};
+
+// The lines that a reader of logs has seen: the last number by model.
+using LogCursor = std::map<std::string, std::uint64_t>;
+
+class ControlLoop {
+ public:
+  // Finds the engine and asks it what it can do. Blocks for the moment that takes.
+  // kEngineNotFound, kEngineUnusable, kSpawnFailed.
+  static Result<std::unique_ptr<ControlLoop>> start(const config::Config& config);
+
+  // Begins to start every model of the configuration. Once.
+  void launch();
+  ~ControlLoop();
+
+  // The present state; any thread.
+  std::shared_ptr<const RouteTable> routes() const;
+
+  // Where the model answers, once it does. Any thread. kModelNotFound with the nearest name; the
+  // reason if it has failed for good; kModelLoading after `limit`.
+  io::Task<Result<http::Endpoint>> await_ready(std::string model, std::chrono::milliseconds limit);
+
+  // The lines beyond the cursor, of one model or of all (empty name), oldest first, and moves the
+  // cursor. If there is none, waits for one, `limit` at most. Any thread. kModelNotFound.
+  io::Task<Result<std::vector<LogEntry>>> next_logs(std::string model, LogCursor& cursor,
+                                                    std::chrono::milliseconds limit);
+  // The last lines that are there.
+  io::Task<Result<std::vector<LogEntry>>> last_logs(std::string model, std::size_t count);
+
+  // Ends all engines, `grace` for each, side by side. Blocks; from any thread but its own, once.
+  void stop(std::chrono::milliseconds grace);
+
+ private:
+  struct Impl;
+  explicit ControlLoop(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace yoke::supervisor

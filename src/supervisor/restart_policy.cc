@@ -1,0 +1,30 @@
+#include "supervisor/restart_policy.h"
+
+#include <algorithm>
+
+namespace yoke::supervisor {
+
+using engines::FailureClass;
+
+RestartDecision RestartPolicy::after(const Ending& ending) {
+  if (ending.failure == FailureClass::kBadModel || ending.failure == FailureClass::kBadArguments) {
+    return {};  // The same again would end the same way.
+  }
+  if (ending.was_ready) {
+    load_failures_ = 0;
+    if (ending.served >= kStableAfter) failures_ = 0;
+  } else if (ending.failure != FailureClass::kPortTaken) {
+    ++load_failures_;
+  }
+  ++failures_;
+  if (failures_ >= kMaxFailures || load_failures_ >= kMaxLoadFailures) {
+    failures_ = load_failures_ = 0;
+    return {};
+  }
+  if (ending.failure == FailureClass::kPortTaken) return {true, std::chrono::milliseconds(0)};
+  // 0, 1, 2, 4, 8 seconds: the first crash should cost the users no more than the load itself.
+  const int seconds = failures_ == 1 && ending.was_ready ? 0 : 1 << std::max(failures_ - 2, 0);
+  return {true, std::chrono::seconds(seconds)};
+}
+
+}  // namespace yoke::supervisor

@@ -1,0 +1,50 @@
+// RouteTable: which models there are and where they answer, as the gateway reads it. The control
+// loop publishes a new one at every change; a table never changes. Any thread.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+#include "config/load_options.h"
+#include "http/client.h"
+
+namespace yoke::supervisor {
+
+enum class InstanceState { kPlanned, kStarting, kReady, kDraining, kStopped, kFailed };
+
+// "planned", "starting", ...: stable, for API replies and metrics.
+std::string_view name_of(InstanceState state);
+
+// Shared by all versions of an instance's route; the gateway counts, anybody reads.
+struct InstanceLoad {
+  std::atomic<int> active_requests{0};
+};
+
+struct Route {
+  std::string model;
+  config::ServerType type = config::ServerType::kLlm;
+  InstanceState state = InstanceState::kPlanned;
+  http::Endpoint endpoint{};                      // Where it answers when ready.
+  std::string engine{};                           // "llama.cpp 0.5.0"
+  std::string backend{};                          // "cpu"
+  int pid = 0;                                    // 0: no process.
+  int restarts = 0;                               // After failures, since Yoke started.
+  std::chrono::steady_clock::time_point since{};  // When this state began.
+  std::optional<Error> error{};                   // Why it failed last; kept while it starts again.
+  std::shared_ptr<InstanceLoad> load = std::make_shared<InstanceLoad>();
+};
+
+struct RouteTable {
+  std::vector<Route> routes;  // In the configuration's order.
+
+  // Null if there is no such model.
+  const Route* find(std::string_view model) const;
+};
+
+}  // namespace yoke::supervisor
