@@ -1,0 +1,297 @@
+#include "gateway/gateway.h"
+
+#include <array>
+
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
+#include <boost/url/decode_view.hpp>
+#include <fmt/format.h>
+
+#include "base/log.h"
+#include "gateway/access.h"
+#include "gateway/admin.h"
+#include "gateway/api_error.h"
+#include "gateway/metrics.h"
+#include "gateway/relay.h"
+#include "gateway/request_fields.h"
+#include "http/server.h"
+#include "io/wait_for_one.h"
+
+namespace yoke::gateway {
+namespace {
+
+namespace json = boost::json;
+using config::ServerType;
+using supervisor::InstanceState;
+using supervisor::Route;
+using supervisor::RouteTable;
+
+struct ModelRoute {
+  std::string_view path;
+  RouteKind kind;
+};
+
+constexpr std::array kModelRoutes{
+    ModelRoute{"/v1/chat/completions", RouteKind::kChat},
+    ModelRoute{"/v1/completions", RouteKind::kCompletion},
+    ModelRoute{"/v1/embeddings", RouteKind::kEmbedding},
+    ModelRoute{"/v1/rerank", RouteKind::kRerank},
+};
+
+constexpr std::string_view kModelsPath = "/v1/models";
+
+// Counts a request as active for as long as it lives.
+class ActiveRequest {
+ public:
+  explicit ActiveRequest(std::shared_ptr<supervisor::InstanceLoad> load) : load_(std::move(load)) {
+    load_->active_requests.fetch_add(1, std::memory_order_relaxed);
+  }
+  ~ActiveRequest() { load_->active_requests.fetch_sub(1, std::memory_order_relaxed); }
+  ActiveRequest(const ActiveRequest&) = delete;
+  ActiveRequest& operator=(const ActiveRequest&) = delete;
+
+ private:
+  std::shared_ptr<supervisor::InstanceLoad> load_;
+};
+
+json::object model_json(const Route& route, std::int64_t created) {
+  const std::string_view state = supervisor::name_of(route.state);
+  json::object model;
+  model["id"] = route.model;
+  model["object"] = "model";
+  model["created"] = created;
+  model["owned_by"] = "yoke";
+  model["status"] = json::string_view(state.data(), state.size());
+  return model;
+}
+
+std::string health_json(const RouteTable& table) {
+  json::object models;
+  bool failed = false;
+  bool loading = false;
+  for (const Route& route : table.routes) {
+    const std::string_view state = supervisor::name_of(route.state);
+    models[route.model] = json::string_view(state.data(), state.size());
+    failed = failed || route.state == InstanceState::kFailed;
+    loading = loading || (route.state != InstanceState::kReady && !failed);
+  }
+  json::object body;
+  body["status"] = failed ? "degraded" : loading ? "loading" : "ok";
+  body["models"] = std::move(models);
+  return json::serialize(body);
+}
+
+// kWrongModelType if this kind of model can't answer this kind of request.
+Result<void> check_type(const Route& route, RouteKind kind) {
+  const ServerType wanted = kind == RouteKind::kEmbedding ? ServerType::kEmbedding
+                            : kind == RouteKind::kRerank  ? ServerType::kRerank
+                                                          : ServerType::kLlm;
+  if (route.type == wanted) return {};
+  return fail(kWrongModelType,
+              fmt::format("The model '{}' has server_type \"{}\", which does not answer this.",
+                          route.model, config::name_of(route.type)),
+              fmt::format("Use a model whose server_type is \"{}\".", config::name_of(wanted)));
+}
+
+}  // namespace
+
+struct Gateway::Impl {
+  Impl(supervisor::ControlLoop& control_loop, const config::ServerConfig& server_config)
+      : control(control_loop),
+        config(server_config),
+        rules{config.api_key, config.allowed_origins},
+        started(std::chrono::duration_cast<std::chrono::seconds>(
+                    std::chrono::system_clock::now().time_since_epoch())
+                    .count()) {}
+
+  io::Task<void> handle(http::Exchange& exchange);
+  io::Task<Result<void>> dispatch(http::Exchange& exchange, RouteKind& kind, int& status);
+  io::Task<Result<void>> serve_model(http::Exchange& exchange, RouteKind kind, int& status);
+  io::Task<Result<void>> forward(http::Exchange& exchange, RouteKind kind, std::string model,
+                                 std::string body);
+  Result<std::string> page(const http::RequestHead& request) const;
+  Result<std::string> models_page(std::string_view path, const RouteTable& table) const;
+  http::Headers cors_headers(const http::RequestHead& request) const;
+
+  supervisor::ControlLoop& control;
+  const config::ServerConfig config;
+  const AccessRules rules;
+  const std::int64_t started;  // Unix time.
+  Metrics metrics;
+  std::unique_ptr<http::Server> server;
+};
+
+http::Headers Gateway::Impl::cors_headers(const http::RequestHead& request) const {
+  http::Headers headers;
+  const std::string origin = allowed_origin(rules, request);
+  if (origin.empty()) return headers;
+  headers.set("Access-Control-Allow-Origin", origin);
+  headers.set("Vary", "Origin");
+  if (request.method == "OPTIONS") {
+    headers.set("Access-Control-Allow-Methods", "GET, POST, OPTIONS");
+    headers.set("Access-Control-Allow-Headers", "Authorization, Content-Type, X-Api-Key");
+    headers.set("Access-Control-Max-Age", "3600");
+  }
+  return headers;
+}
+
+io::Task<void> Gateway::Impl::handle(http::Exchange& exchange) {
+  RouteKind kind = RouteKind::kOther;
+  int status = 200;
+  auto dispatching = dispatch(exchange, kind, status);
+  const auto done = co_await std::move(dispatching);
+  if (!done) {
+    const Error& error = done.error();
+    if (error.code == kInternal) log::error("{}: {}", exchange.request().path(), error.text());
+    ErrorReply reply = error_reply(error);
+    status = reply.head.status;
+    for (const auto& header : cors_headers(exchange.request())) {
+      reply.head.headers.set(header.name, header.value);
+    }
+    if (!exchange.reply_begun()) {
+      co_await exchange.reply(std::move(reply.head), std::move(reply.body));
+    }
+  }
+  metrics.count_request(kind, status);
+}
+
+io::Task<Result<void>> Gateway::Impl::dispatch(http::Exchange& exchange, RouteKind& kind,
+                                               int& status) {
+  const http::RequestHead& request = exchange.request();
+  const std::string_view path = request.path();
+  YOKE_CO_CHECK(check_access(rules, request));
+  if (request.method == "OPTIONS") {
+    status = 204;
+    http::ResponseHead head{204, cors_headers(request)};
+    co_return co_await exchange.reply(std::move(head), std::string());
+  }
+  for (const ModelRoute& route : kModelRoutes) {
+    if (path != route.path) continue;
+    kind = route.kind;
+    if (request.method != "POST") {
+      co_return fail(kMethodNotAllowed, fmt::format("{} takes POST only.", path));
+    }
+    auto serving = serve_model(exchange, kind, status);
+    co_return co_await std::move(serving);
+  }
+  if (path == "/yoke/v1/logs" && request.method == "GET") {
+    // Beside the watch for the client, because the stream may have nothing to send for long.
+    auto logs = reply_with_logs(exchange, control, cors_headers(request));
+    auto watching = exchange.client_gone();
+    auto outcome = co_await io::wait_for_one(std::move(logs), std::move(watching));
+    if (outcome.index() == 0) co_return std::move(std::get<0>(outcome));
+    co_return Result<void>{};
+  }
+  YOKE_CO_TRY(std::string text, page(request));
+  http::ResponseHead head{200, cors_headers(request)};
+  head.headers.set("Content-Type", path == "/metrics" ? "text/plain; version=0.0.4; charset=utf-8"
+                                                      : "application/json");
+  co_return co_await exchange.reply(std::move(head), std::move(text));
+}
+
+// What a GET answers out of the published state.
+Result<std::string> Gateway::Impl::page(const http::RequestHead& request) const {
+  const std::string_view path = request.path();
+  const auto table = control.routes();
+  const bool known = path == "/health" || path == "/metrics" || path == "/yoke/v1/instances" ||
+                     path == "/yoke/v1/logs" || path == kModelsPath ||
+                     path.starts_with(std::string(kModelsPath) + "/");
+  if (!known) {
+    return fail(kNotFound, fmt::format("There is nothing at {}.", path),
+                "The API is at /v1/chat/completions, /v1/completions, /v1/embeddings and "
+                "/v1/models.");
+  }
+  if (request.method != "GET" && request.method != "HEAD") {
+    return fail(kMethodNotAllowed, fmt::format("{} takes GET only.", path));
+  }
+  if (path == "/health") return health_json(*table);
+  if (path == "/metrics") return metrics.text(*table);
+  if (path == "/yoke/v1/instances") return instances_json(*table);
+  return models_page(path, *table);
+}
+
+Result<std::string> Gateway::Impl::models_page(std::string_view path,
+                                               const RouteTable& table) const {
+  if (path == kModelsPath) {
+    json::array models;
+    for (const Route& route : table.routes) models.push_back(model_json(route, started));
+    json::object body{{"object", "list"}, {"data", std::move(models)}};
+    return json::serialize(body);
+  }
+  const std::string_view encoded = path.substr(kModelsPath.size() + 1);
+  const auto decoded = boost::urls::make_pct_string_view({encoded.data(), encoded.size()});
+  const std::string name = decoded ? decoded->decode() : std::string(encoded);
+  const Route* route = table.find(name);
+  if (route == nullptr) {
+    return fail(supervisor::kModelNotFound, fmt::format("There is no model '{}' here.", name),
+                "GET /v1/models lists the models there are.");
+  }
+  return json::serialize(model_json(*route, started));
+}
+
+io::Task<Result<void>> Gateway::Impl::serve_model(http::Exchange& exchange, RouteKind kind,
+                                                  int& status) {
+  auto reading = exchange.read_body();
+  YOKE_CO_TRY(std::string body, co_await std::move(reading));
+  YOKE_CO_TRY(const RequestFields fields, read_request_fields(body));
+  if (!fields.model) {
+    co_return fail(kModelRequired, "The request names no model.",
+                   "Set \"model\" to one of those that GET /v1/models lists.");
+  }
+  // From here on the client is watched: it may leave while the model loads or reads the prompt.
+  auto work = forward(exchange, kind, *fields.model, std::move(body));
+  auto watching = exchange.client_gone();
+  auto outcome = co_await io::wait_for_one(std::move(work), std::move(watching));
+  if (outcome.index() == 1) {
+    metrics.count_client_gone();
+    status = 499;  // As nginx counts it; nobody is there to receive it.
+    co_return Result<void>{};
+  }
+  co_return std::move(std::get<0>(outcome));
+}
+
+io::Task<Result<void>> Gateway::Impl::forward(http::Exchange& exchange, RouteKind kind,
+                                              std::string model, std::string body) {
+  const auto table = control.routes();
+  std::optional<ActiveRequest> active;
+  if (const Route* route = table->find(model)) {
+    YOKE_CO_CHECK(check_type(*route, kind));
+    active.emplace(route->load);
+  }
+  auto waiting = control.await_ready(model, config.start_timeout);
+  YOKE_CO_TRY(http::Endpoint engine, co_await std::move(waiting));
+  http::Headers extra = cors_headers(exchange.request());
+  const RelayLimits limits{config.first_byte_timeout, config.idle_timeout};
+  RelayTarget target{std::move(model), std::move(engine), limits};
+  auto relaying = relay(exchange, std::move(target), std::move(body), std::move(extra), metrics);
+  auto relayed = co_await std::move(relaying);
+  if (!relayed && status_of(relayed.error().code) >= 500) metrics.count_engine_error();
+  co_return relayed;
+}
+
+Result<std::unique_ptr<Gateway>> Gateway::start(io::ContextPool& pool,
+                                                supervisor::ControlLoop& control,
+                                                const config::ServerConfig& config) {
+  YOKE_CHECK(config::check_exposure(config));
+  auto impl = std::make_unique<Impl>(control, config);
+  http::ServerOptions options;
+  options.address = config.host;
+  options.port = config.port;
+  options.max_body_bytes = config.max_request_bytes;
+  options.error_body = [](int status, const Error& error) {
+    return http::ErrorBody{"application/json", error_body(status, error)};
+  };
+  auto handler = [gateway = impl.get()](http::Exchange& exchange) {
+    return gateway->handle(exchange);
+  };
+  YOKE_TRY(impl->server, http::Server::start(pool, std::move(options), std::move(handler)));
+  return std::unique_ptr<Gateway>(new Gateway(std::move(impl)));
+}
+
+Gateway::Gateway(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Gateway::~Gateway() = default;
+std::uint16_t Gateway::port() const { return impl_->server->port(); }
+void Gateway::stop(std::chrono::milliseconds grace) { impl_->server->stop(grace); }
+
+}  // namespace yoke::gateway

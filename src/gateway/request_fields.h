@@ -1,0 +1,22 @@
+// What the gateway has to know of a request's body to route it, found without building a document.
+// Pure; any thread.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace yoke::gateway {
+
+struct RequestFields {
+  std::optional<std::string> model;
+  bool stream = false;
+};
+
+// Reads the whole body, so that what is no JSON object never reaches an engine. kInvalidJson with
+// the place of the mistake; nesting is limited to 64 levels.
+Result<RequestFields> read_request_fields(std::string_view body);
+
+}  // namespace yoke::gateway
