@@ -7,7 +7,8 @@ namespace yoke {
 namespace {
 
 tl::unexpected<Error> wrong_type(const std::string& path, std::string_view expected) {
-  return fail(kInvalidJson, fmt::format("{}: expected {}.", path.empty() ? "document" : path, expected));
+  return fail(kInvalidJson,
+              fmt::format("{}: expected {}.", path.empty() ? "document" : path, expected));
 }
 
 }  // namespace

@@ -24,21 +24,21 @@ inline tl::unexpected<Error> fail(Error error) { return tl::unexpected<Error>(st
 #define YOKE_CONCAT_INNER(a, b) a##b
 #define YOKE_CONCAT(a, b) YOKE_CONCAT_INNER(a, b)
 
-#define YOKE_TRY_IMPL(result, decl, expr, ret)                    \
-  auto result = (expr);                                           \
-  if (!(result)) ret ::yoke::fail(std::move((result).error()));   \
+#define YOKE_TRY_IMPL(result, decl, expr, ret)                  \
+  auto result = (expr);                                         \
+  if (!(result)) ret ::yoke::fail(std::move((result).error())); \
   decl = std::move(*(result))
 
 // YOKE_TRY(auto x, f()): x = the value of f(), or the caller returns its error.
 #define YOKE_TRY(decl, expr) YOKE_TRY_IMPL(YOKE_CONCAT(try_, __LINE__), decl, expr, return)
 
-// The same in a coroutine. GCC 12: name every temporary with a destructor before a co_await in expr.
+// The same in a coroutine. GCC 12: name every temporary with a destructor before co_await in expr.
 #define YOKE_CO_TRY(decl, expr) YOKE_TRY_IMPL(YOKE_CONCAT(try_, __LINE__), decl, expr, co_return)
 
 // For Result<void>.
-#define YOKE_CHECK(expr)                                                           \
-  if (auto YOKE_CONCAT(try_, __LINE__) = (expr); !YOKE_CONCAT(try_, __LINE__))     \
+#define YOKE_CHECK(expr)                                                       \
+  if (auto YOKE_CONCAT(try_, __LINE__) = (expr); !YOKE_CONCAT(try_, __LINE__)) \
   return ::yoke::fail(std::move(YOKE_CONCAT(try_, __LINE__).error()))
-#define YOKE_CO_CHECK(expr)                                                        \
-  if (auto YOKE_CONCAT(try_, __LINE__) = (expr); !YOKE_CONCAT(try_, __LINE__))     \
+#define YOKE_CO_CHECK(expr)                                                    \
+  if (auto YOKE_CONCAT(try_, __LINE__) = (expr); !YOKE_CONCAT(try_, __LINE__)) \
   co_return ::yoke::fail(std::move(YOKE_CONCAT(try_, __LINE__).error()))

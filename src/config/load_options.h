@@ -26,8 +26,8 @@ struct LoadOptions {
   // Context in tokens; 0 is what the model was trained for. With parallel = 0 all requests share
   // it and each may use the whole of it; with parallel = N each gets n_ctx / N.
   int n_ctx = 8192;
-  int n_batch = 0;   // Tokens of prompts handed to the engine at once; 0: fit for the backend.
-  int n_ubatch = 0;  // Tokens computed at once, at most n_batch; 0: as many as n_batch.
+  int n_batch = 0;        // Tokens of prompts handed to the engine at once; 0: fit for the backend.
+  int n_ubatch = 0;       // Tokens computed at once, at most n_batch; 0: as many as n_batch.
   int n_gpu_layers = -1;  // -1: all.
   int threads = 0;        // CPU threads; 0: the engine's choice.
   int parallel = 0;       // Requests answered at once; 0: the engine's choice.

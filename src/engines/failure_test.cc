@@ -27,9 +27,7 @@ struct Signature {
   std::string line;
 };
 
-void PrintTo(const Signature& signature, std::ostream* out) {
-  *out << signature.line;
-}
+void PrintTo(const Signature& signature, std::ostream* out) { *out << signature.line; }
 
 class FailureSignature : public testing::TestWithParam<Signature> {};
 

@@ -77,8 +77,8 @@ void add_endpoint(Builder& builder, std::string_view alias, std::uint16_t port) 
   builder.option("--log-colors", "off");
 }
 
-// An engine looks for clients that have left between two batches. A CPU computes this many tokens of
-// a small model in half a second, and larger batches are hardly faster there.
+// An engine looks for clients that have left between two batches. A CPU computes this many tokens
+// of a small model in half a second, and larger batches are hardly faster there.
 constexpr int kCpuBatch = 128;
 constexpr int kBatch = 2048;
 

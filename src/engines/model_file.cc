@@ -68,9 +68,7 @@ std::uint32_t little_endian_32(std::string_view bytes) {
 }
 
 // Eight bytes with the length of a JSON object, then the object.
-bool is_safetensors(std::string_view head) {
-  return head.size() > 9 && head.substr(8, 2) == "{\"";
-}
+bool is_safetensors(std::string_view head) { return head.size() > 9 && head.substr(8, 2) == "{\""; }
 
 bool is_html(std::string_view head) {
   const std::size_t start = head.find_first_not_of(" \t\r\n\xef\xbb\xbf");

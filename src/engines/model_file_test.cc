@@ -32,9 +32,7 @@ struct Bad {
   std::string said;
 };
 
-void PrintTo(const Bad& bad, std::ostream* out) {
-  *out << bad.said;
-}
+void PrintTo(const Bad& bad, std::ostream* out) { *out << bad.said; }
 
 class BadModelFile : public testing::TestWithParam<Bad> {};
 

@@ -3,9 +3,8 @@
 #include <algorithm>
 #include <optional>
 
-#include <openssl/crypto.h>
-
 #include <boost/asio/ip/address.hpp>
+#include <openssl/crypto.h>
 
 #include "gateway/api_error.h"
 

@@ -35,8 +35,8 @@ TEST(Access, AKeyIsTakenInEitherHeader) {
   EXPECT_TRUE(check_access(rules, with({{"Authorization", "Bearer 0123456789abcdef"}})));
   EXPECT_TRUE(check_access(rules, with({{"authorization", "bearer 0123456789abcdef"}})));
   EXPECT_TRUE(check_access(rules, with({{"X-Api-Key", "0123456789abcdef"}})));
-  EXPECT_TRUE(check_access(
-      rules, with({{"Host", "yoke.example"}, {"X-Api-Key", "0123456789abcdef"}})));
+  EXPECT_TRUE(
+      check_access(rules, with({{"Host", "yoke.example"}, {"X-Api-Key", "0123456789abcdef"}})));
 }
 
 TEST(Access, AWrongKeyIsRefusedAndNotRepeated) {

@@ -33,8 +33,8 @@ json::object to_json(const supervisor::Route& route) {
   fields["active_requests"] = route.load->active_requests.load(std::memory_order_relaxed);
   fields["error"] = nullptr;
   if (route.error) {
-    fields["error"] = json::object{{"code", text(route.error->code.name())},
-                                   {"message", route.error->text()}};
+    fields["error"] =
+        json::object{{"code", text(route.error->code.name())}, {"message", route.error->text()}};
   }
   return fields;
 }
@@ -65,9 +65,7 @@ std::string events_of(const std::vector<supervisor::LogEntry>& entries) {
 
 io::Task<Result<void>> follow(http::Exchange& exchange, supervisor::ControlLoop& control,
                               std::string model, std::vector<supervisor::LogEntry> entries,
-                              http::Headers extra_headers) {
-  supervisor::LogCursor cursor;
-  for (const auto& entry : entries) cursor[entry.model] = entry.seq;
+                              supervisor::LogCursor cursor, http::Headers extra_headers) {
   http::ResponseHead head{200, std::move(extra_headers)};
   head.headers.set("Content-Type", "text/event-stream");
   head.headers.set("Cache-Control", "no-cache");
@@ -79,7 +77,10 @@ io::Task<Result<void>> follow(http::Exchange& exchange, supervisor::ControlLoop&
     if (!written) break;
     auto waiting = control.next_logs(model, cursor, kFollowInterval);
     auto next = co_await std::move(waiting);
-    if (!next) break;
+    if (!next) {
+      if (next.error().code == supervisor::kShuttingDown) co_await exchange.end_reply();
+      break;
+    }
     entries = std::move(*next);
   }
   co_return Result<void>{};
@@ -100,11 +101,12 @@ io::Task<Result<void>> reply_with_logs(http::Exchange& exchange, supervisor::Con
                                        http::Headers extra_headers) {
   const http::RequestHead& request = exchange.request();
   const std::string model = request.query("model").value_or("");
-  auto reading = control.last_logs(model, tail_of(request));
+  supervisor::LogCursor cursor;
+  auto reading = control.last_logs(model, cursor, tail_of(request));
   YOKE_CO_TRY(auto entries, co_await std::move(reading));
   if (request.query("follow") == "true") {
-    auto following =
-        follow(exchange, control, model, std::move(entries), std::move(extra_headers));
+    auto following = follow(exchange, control, model, std::move(entries), std::move(cursor),
+                            std::move(extra_headers));
     co_return co_await std::move(following);
   }
   json::array lines;

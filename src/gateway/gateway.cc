@@ -292,6 +292,10 @@ Result<std::unique_ptr<Gateway>> Gateway::start(io::ContextPool& pool,
 Gateway::Gateway(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Gateway::~Gateway() = default;
 std::uint16_t Gateway::port() const { return impl_->server->port(); }
-void Gateway::stop(std::chrono::milliseconds grace) { impl_->server->stop(grace); }
+
+void Gateway::stop(std::chrono::milliseconds grace) {
+  impl_->control.end_waits();  // The grace is for answers, not for those who wait for one.
+  impl_->server->stop(grace);
+}
 
 }  // namespace yoke::gateway

@@ -1,9 +1,8 @@
 #include "gateway/metrics.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <fstream>
+#include <unistd.h>
 
 #include <fmt/format.h>
 
@@ -40,7 +39,8 @@ std::string label(std::string_view value) {
   return text;
 }
 
-void describe(std::string& out, std::string_view name, std::string_view type, std::string_view help) {
+void describe(std::string& out, std::string_view name, std::string_view type,
+              std::string_view help) {
   fmt::format_to(std::back_inserter(out), "# HELP {} {}\n# TYPE {} {}\n", name, help, name, type);
 }
 
@@ -106,7 +106,8 @@ std::string Metrics::text(const supervisor::RouteTable& table) const {
   describe(out, "yoke_requests_total", "counter", "Requests answered, by route and HTTP status.");
   for (std::size_t kind = 0; kind < kKinds; ++kind) {
     for (std::size_t status = 0; status < kStatuses; ++status) {
-      const auto count = sum([=](const Shard& s) -> const Counter& { return s.requests[kind][status]; });
+      const auto count =
+          sum([=](const Shard& s) -> const Counter& { return s.requests[kind][status]; });
       if (count == 0) continue;
       fmt::format_to(to, "yoke_requests_total{{route=\"{}\",code=\"{}\"}} {}\n",
                      name_of(static_cast<RouteKind>(kind)), status, count);

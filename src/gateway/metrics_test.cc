@@ -26,7 +26,8 @@ TEST(Metrics, CountsByRouteAndStatusOverAllThreads) {
   }
   for (auto& thread : threads) thread.join();
   const std::string text = metrics->text({});
-  EXPECT_THAT(text, HasSubstr("yoke_requests_total{route=\"chat_completions\",code=\"200\"} 2000\n"));
+  EXPECT_THAT(text,
+              HasSubstr("yoke_requests_total{route=\"chat_completions\",code=\"200\"} 2000\n"));
   EXPECT_THAT(text, HasSubstr("yoke_requests_total{route=\"other\",code=\"404\"} 20\n"));
   EXPECT_THAT(text, HasSubstr("yoke_relayed_bytes_total 200\n"));
   EXPECT_THAT(text, Not(HasSubstr("code=\"500\"")));

@@ -21,20 +21,20 @@ constexpr std::string_view kEventStream = "text/event-stream";
 
 // RFC 9110, 7.6.1: about one connection only. Whatever Connection names is left out too.
 constexpr std::array<std::string_view, 8> kHopByHop{
-    "Connection", "Keep-Alive", "Proxy-Connection", "TE",
+    "Connection", "Keep-Alive", "Proxy-Connection",  "TE",
     "Trailer",    "Upgrade",    "Transfer-Encoding", "Expect"};
 // Yoke's own affair: its keys, its CORS rules; and a coding that it could not look into.
 constexpr std::array<std::string_view, 8> kNotForEngine{
-    "Host", "Authorization", "X-Api-Key", "Cookie", "Origin", "Referer", "Content-Length",
-    "Accept-Encoding"};
+    "Host",   "Authorization", "X-Api-Key",      "Cookie",
+    "Origin", "Referer",       "Content-Length", "Accept-Encoding"};
 constexpr std::array<std::string_view, 1> kNotForClient{"Server"};
 
-http::Headers filtered(const http::Headers& headers, std::initializer_list<bool (*)(std::string_view)> drop) {
+http::Headers filtered(const http::Headers& headers,
+                       std::initializer_list<bool (*)(std::string_view)> drop) {
   http::Headers kept;
   for (const http::Header& header : headers) {
-    const bool dropped =
-        std::ranges::any_of(drop, [&](auto test) { return test(header.name); }) ||
-        headers.has_token("Connection", header.name);
+    const bool dropped = std::ranges::any_of(drop, [&](auto test) { return test(header.name); }) ||
+                         headers.has_token("Connection", header.name);
     if (!dropped) kept.add(header.name, header.value);
   }
   return kept;
@@ -49,8 +49,7 @@ bool is_hop_by_hop(std::string_view name) { return in(kHopByHop, name); }
 bool is_not_for_engine(std::string_view name) { return in(kNotForEngine, name); }
 bool is_not_for_client(std::string_view name) {
   constexpr std::string_view kCors = "Access-Control-";
-  return in(kNotForClient, name) ||
-         http::equals_ignoring_case(name.substr(0, kCors.size()), kCors);
+  return in(kNotForClient, name) || http::equals_ignoring_case(name.substr(0, kCors.size()), kCors);
 }
 
 // What the client is told of a failed exchange with the engine; its address is nobody's business.

@@ -31,8 +31,8 @@ class Relay : public testing::Test {
     auto body = co_await exchange.read_body();
     RelayTarget target{"m", {"127.0.0.1", test.engine_.port()}, test.limits_};
     http::Headers extra{{"X-Extra", "1"}};
-    auto work = relay(exchange, std::move(target), std::move(*body), std::move(extra),
-                      test.metrics_);
+    auto work =
+        relay(exchange, std::move(target), std::move(*body), std::move(extra), test.metrics_);
     auto watching = exchange.client_gone();
     auto outcome = co_await io::wait_for_one(std::move(work), std::move(watching));
     if (outcome.index() == 1 || std::get<0>(outcome)) co_return;
@@ -42,8 +42,9 @@ class Relay : public testing::Test {
 
   RawClient request() {
     RawClient client(server_->port());
-    client.send("POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\n"
-                "Content-Type: application/json\r\nX-Conversation-Id: 7\r\nContent-Length: 2\r\n\r\n{}");
+    client.send(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\n"
+        "Content-Type: application/json\r\nX-Conversation-Id: 7\r\nContent-Length: 2\r\n\r\n{}");
     return client;
   }
 

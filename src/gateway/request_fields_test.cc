@@ -34,9 +34,9 @@ TEST(RequestFields, TheLastOfTwoModelsCounts) {
 }
 
 TEST(RequestFields, RefusesWhatIsNoObjectOfThisKind) {
-  for (const char* body : {"", "null", "[]", "\"model\"", "{\"model\":1}", "{\"model\":{}}",
-                           "{\"model\":\"a\"", "{\"model\":\"a\"} {}", "{'model':'a'}", "not json",
-                           "{\"a\":\"\x01\"}", "\xff\xfe{}"}) {
+  for (const char* body :
+       {"", "null", "[]", "\"model\"", "{\"model\":1}", "{\"model\":{}}", "{\"model\":\"a\"",
+        "{\"model\":\"a\"} {}", "{'model':'a'}", "not json", "{\"a\":\"\x01\"}", "\xff\xfe{}"}) {
     const auto fields = read_request_fields(body);
     ASSERT_FALSE(fields) << body;
     EXPECT_EQ(fields.error().code, kInvalidJson);

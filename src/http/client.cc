@@ -8,7 +8,6 @@
 #include <boost/beast/http/buffer_body.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/read.hpp>
-
 #include <fmt/format.h>
 
 namespace yoke::http {
@@ -33,17 +32,17 @@ Error transfer_error(const ErrorCondition& error, const Endpoint& to) {
   // Beast's own parse errors have a category of their own; a cut message is the peer's leaving.
   if (error == beast::http::error::end_of_stream || error == beast::http::error::partial_message ||
       error.category() != beast::http::make_error_code(beast::http::error::bad_chunk).category()) {
-    return {kPeerClosed, fmt::format("{} closed the connection before its answer was complete ({}).",
-                                     describe(to), error.message())};
+    return {kPeerClosed,
+            fmt::format("{} closed the connection before its answer was complete ({}).",
+                        describe(to), error.message())};
   }
   return {kBadResponse,
           fmt::format("{} sent something that is no HTTP ({}).", describe(to), error.message())};
 }
 
 std::string serialize(const ClientRequest& request) {
-  std::string text =
-      fmt::format("{} {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", request.head.method,
-                  request.head.target, describe(request.to));
+  std::string text = fmt::format("{} {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n",
+                                 request.head.method, request.head.target, describe(request.to));
   if (!request.body.empty() || request.head.method == "POST") {
     text += fmt::format("Content-Length: {}\r\n", request.body.size());
   }
@@ -57,7 +56,9 @@ std::string serialize(const ClientRequest& request) {
 
 struct Response::Impl {
   Impl(asio::any_io_executor executor, Endpoint endpoint)
-      : to(std::move(endpoint)), stream(std::move(executor)), buffer(kMaxHeaderBytes + kPieceBytes) {
+      : to(std::move(endpoint)),
+        stream(std::move(executor)),
+        buffer(kMaxHeaderBytes + kPieceBytes) {
     // Beast's defaults would end a response at 8 MB, and a stream has no length.
     parser.body_limit(boost::none);
     parser.header_limit(kMaxHeaderBytes);
@@ -92,7 +93,8 @@ io::Task<Result<void>> Response::Impl::connect(std::chrono::milliseconds limit) 
     co_return fail(kCancelled, "The request was cancelled.");
   }
   if (error) {
-    co_return fail(kUnreachable, fmt::format("Cannot reach {}: {}.", describe(to), error.message()));
+    co_return fail(kUnreachable,
+                   fmt::format("Cannot reach {}: {}.", describe(to), error.message()));
   }
   stream.socket().set_option(tcp::no_delay(true), error);
   co_return Result<void>{};
@@ -128,7 +130,8 @@ io::Task<Result<std::string>> Response::read_all(std::size_t limit) {
     YOKE_CO_TRY(const std::string_view piece, co_await read());
     if (piece.empty()) co_return body;
     if (body.size() + piece.size() > limit) {
-      co_return fail(kBadResponse, fmt::format("The answer of {} is too long.", describe(impl_->to)));
+      co_return fail(kBadResponse,
+                     fmt::format("The answer of {} is too long.", describe(impl_->to)));
     }
     body += piece;
   }
@@ -151,7 +154,8 @@ io::Task<Result<std::unique_ptr<Response>>> send(ClientRequest request, ClientTi
   // Also after a failed write: a server that refuses a request may answer before it took all of it.
   ErrorCondition error;
   impl->stream.expires_after(timeouts.head);
-  co_await beast::http::async_read_header(impl->stream, impl->buffer, impl->parser, io::into(error));
+  co_await beast::http::async_read_header(impl->stream, impl->buffer, impl->parser,
+                                          io::into(error));
   if (error) co_return fail(transfer_error(write_error ? write_error : error, request.to));
 
   const auto& message_head = impl->parser.get();

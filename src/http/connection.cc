@@ -49,7 +49,8 @@ struct Connection::Impl {
   // How the end of the reply's body is told to the client.
   enum class Framing { kNone, kLength, kChunked, kUntilClose };
 
-  Impl(asio::ip::tcp::socket accepted, const ServerOptions& server_options, const Handler& on_request)
+  Impl(asio::ip::tcp::socket accepted, const ServerOptions& server_options,
+       const Handler& on_request)
       : socket(std::move(accepted)),
         options(server_options),
         handler(on_request),
@@ -89,7 +90,7 @@ struct Connection::Impl {
   std::uint64_t length_left = 0;
 };
 
-// ---- Receiving -----------------------------------------------------------------------------------
+// ---- Receiving ----------------------------------------------------------------------------------
 
 io::Task<bool> Connection::Impl::wait_for_first_byte() {
   if (buffer.size() > 0) co_return true;
@@ -140,7 +141,7 @@ io::Task<bool> Connection::Impl::next_request() {
   using beast::http::error::header_limit;
   if (error == header_limit || error == beast::http::error::buffer_overflow) {
     refuse(431, {kHeaderTooLarge, fmt::format("The request's head is larger than {} bytes.",
-                                               options.max_header_bytes)});
+                                              options.max_header_bytes)});
   } else if (watchdog.expired()) {
     refuse(408, {kTimeout, "The request's head did not arrive in time."});
   } else if (error.category() == beast::http::make_error_code(header_limit).category() &&
@@ -186,7 +187,8 @@ io::Task<Result<std::size_t>> Connection::Impl::read_piece(std::span<char> into)
     if (got > 0) co_return got;
     if (!error) continue;
     broken = true;
-    if (error.category() == beast::http::make_error_code(beast::http::error::bad_chunk).category() &&
+    if (error.category() ==
+            beast::http::make_error_code(beast::http::error::bad_chunk).category() &&
         error != beast::http::error::partial_message) {
       broken = false;  // The framing is wrong, but the client is there and can be told.
       keep_alive = false;
@@ -270,7 +272,7 @@ io::Task<void> Connection::client_gone() {
   if (error != asio::error::operation_aborted) impl.broken = true;
 }
 
-// ---- Sending -------------------------------------------------------------------------------------
+// ---- Sending ------------------------------------------------------------------------------------
 
 template <std::size_t N>
 io::Task<Result<void>> Connection::Impl::send(std::array<asio::const_buffer, N> buffers) {
@@ -360,7 +362,7 @@ io::Task<Result<void>> Connection::reply(ResponseHead reply, std::string body) {
 bool Connection::reply_begun() const { return impl_->begun; }
 const RequestHead& Connection::request() const { return impl_->head; }
 
-// ---- Life ----------------------------------------------------------------------------------------
+// ---- Life ---------------------------------------------------------------------------------------
 
 Connection::Connection(asio::ip::tcp::socket socket, const ServerOptions& options,
                        const Handler& handler)

@@ -99,11 +99,12 @@ Result<void> Server::Impl::listen() {
   if (!error) acceptor.bind(endpoint, error);
   if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
   if (error == asio::error::address_in_use) {
-    return fail(kAddressInUse,
-                fmt::format("Port {} of {} is taken by another program.", options.port,
-                            options.address),
-                fmt::format("End that program (`ss -ltnp sport = :{}` names it) or set another "
-                            "port in `listen`.", options.port));
+    return fail(
+        kAddressInUse,
+        fmt::format("Port {} of {} is taken by another program.", options.port, options.address),
+        fmt::format("End that program (`ss -ltnp sport = :{}` names it) or set another "
+                    "port in `listen`.",
+                    options.port));
   }
   if (error) {
     return fail(kIo, fmt::format("Cannot listen on {}, port {}: {}.", options.address, options.port,

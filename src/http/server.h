@@ -30,7 +30,7 @@ struct ServerOptions {
   std::uint64_t max_body_bytes = 64u << 20;
   std::size_t max_connections = 4096;
   std::chrono::milliseconds idle_timeout{75'000};    // Between requests.
-  std::chrono::milliseconds header_timeout{20'000};  // From a request's first byte to its head's end.
+  std::chrono::milliseconds header_timeout{20'000};  // From the first byte to the head's end.
   std::chrono::milliseconds body_timeout{30'000};    // Between two pieces of a request's body.
   std::chrono::milliseconds write_timeout{120'000};  // For the client to take a piece of the reply.
   // Empty: the error's text. Called on the connections' threads.

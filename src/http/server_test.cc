@@ -89,7 +89,8 @@ TEST(Server, AnswersPipelinedRequestsInTheirOrder) {
   RawClient client = f.client();
   std::string requests;
   for (int i = 0; i < 50; ++i) {
-    requests += "POST /" + std::to_string(i) + " HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n\n";
+    requests +=
+        "POST /" + std::to_string(i) + " HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n\n";
   }
   ASSERT_TRUE(client.send(requests));
   for (int i = 0; i < 50; ++i) {
@@ -187,9 +188,8 @@ TEST(Server, RefusesWhatIsNoHttpAndConflictingLengths) {
 TEST(Server, UsesTheGivenBodyForItsOwnErrors) {
   ServerOptions options;
   options.error_body = [](int status, const Error& error) {
-    return ErrorBody{"application/json",
-                     "{\"s\":" + std::to_string(status) + ",\"c\":\"" +
-                         std::string(error.code.name()) + "\"}"};
+    return ErrorBody{"application/json", "{\"s\":" + std::to_string(status) + ",\"c\":\"" +
+                                             std::string(error.code.name()) + "\"}"};
   };
   Fixture f(echo, options);
   RawClient client = f.client();
@@ -288,7 +288,8 @@ TEST(Server, WaitsForAClientThatDoesNotRead) {
     std::this_thread::sleep_for(100ms);
     return std::exchange(before, f.shared.chunks_sent.load()) == f.shared.chunks_sent && before > 0;
   }));
-  EXPECT_LT(f.shared.chunks_sent, 200) << "more than 13 MB are in flight to a client that reads nothing";
+  EXPECT_LT(f.shared.chunks_sent, 200)
+      << "more than 13 MB are in flight to a client that reads nothing";
   client.close();
   EXPECT_TRUE(eventually([&] { return f.shared.clients_gone == 1; }));
 }
@@ -335,7 +336,8 @@ TEST(Server, ReportsATakenPort) {
   Fixture f(echo);
   ServerOptions options;
   options.port = f.server->port();
-  const auto second = Server::start(f.pool, options, [](Exchange&) -> io::Task<void> { co_return; });
+  const auto second =
+      Server::start(f.pool, options, [](Exchange&) -> io::Task<void> { co_return; });
   ASSERT_FALSE(second);
   EXPECT_EQ(second.error().code, kAddressInUse);
   options.address = "localhostt";

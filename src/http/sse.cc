@@ -10,8 +10,8 @@ Result<void> SseParser::feed(std::string_view piece) {
   parsed_ = 0;
   buffer_.append(piece);
   if (buffer_.size() - piece.size() + pending_.data.size() > max_event_bytes_) {
-    return fail(kInvalidArgument, "A server-sent event is longer than " +
-                                      format_bytes(max_event_bytes_) + ".");
+    return fail(kInvalidArgument,
+                "A server-sent event is longer than " + format_bytes(max_event_bytes_) + ".");
   }
   return {};
 }

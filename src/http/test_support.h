@@ -1,15 +1,14 @@
-// Helpers of the tests of src/http: raw sockets, so that the tests don't rest on the code they test.
+// Helpers of the tests of src/http: raw sockets, so that they don't rest on the code they test.
 #pragma once
 
 #include <arpa/inet.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include <chrono>
 #include <future>
 #include <string>
 #include <string_view>
+#include <sys/socket.h>
 #include <thread>
+#include <unistd.h>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>

@@ -29,8 +29,8 @@ struct CallState {
 
 }  // namespace detail
 
-// The task's value; an exception of it is thrown on. When the caller is cancelled it gets nullopt at
-// once, and the task runs on to its own end: a cancellation must not cross threads, so give the
+// The task's value; an exception of it is thrown on. When the caller is cancelled it gets nullopt
+// at once, and the task runs on to its own end: a cancellation must not cross threads, so give the
 // task a deadline. T must be default constructible.
 template <class T>
 Task<std::optional<T>> call_on(boost::asio::any_io_executor there, Task<T> task) {
@@ -38,11 +38,12 @@ Task<std::optional<T>> call_on(boost::asio::any_io_executor there, Task<T> task)
   auto state = std::make_shared<detail::CallState<T>>(here);
   auto on_done = [state](std::exception_ptr error, T value) mutable {
     const auto executor = state->here;
-    boost::asio::post(executor, [state = std::move(state), error, value = std::move(value)]() mutable {
-      state->error = error;
-      state->value = std::move(value);
-      state->done.cancel();
-    });
+    boost::asio::post(executor,
+                      [state = std::move(state), error, value = std::move(value)]() mutable {
+                        state->error = error;
+                        state->value = std::move(value);
+                        state->done.cancel();
+                      });
   };
   boost::asio::co_spawn(there, std::move(task), std::move(on_done));
   boost::system::error_code ignored;

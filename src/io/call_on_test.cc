@@ -22,7 +22,7 @@ Task<bool> called_there(ContextPool& pool) {
   const auto before = std::this_thread::get_id();
   auto call = call_on(pool.at(1).get_executor(), my_thread());
   const auto there = co_await std::move(call);
-  co_return there.has_value() && *there != before && std::this_thread::get_id() == before;
+  co_return there.has_value() && (*there != before) && std::this_thread::get_id() == before;
 }
 
 TEST(CallOn, RunsThereAndReturnsHere) {

@@ -1,8 +1,7 @@
 #include "io/context_pool.h"
 
-#include <pthread.h>
-
 #include <algorithm>
+#include <pthread.h>
 
 #include <fmt/format.h>
 

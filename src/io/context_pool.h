@@ -1,5 +1,5 @@
 // ContextPool: one io_context with one thread per core. Whatever is spawned on a context stays on
-// its thread, so that a connection needs no lock. Owned by main; next(), post and stop from any thread.
+// its thread, so that a connection needs no lock. Owned by main; any thread may call it.
 #pragma once
 
 #include <atomic>

@@ -2,9 +2,9 @@
 // A task runs on the executor it was spawned on, one step at a time.
 //
 // Cancelling a task ends what it waits for with operation_aborted. Whatever it would wait for next
-// throws that as an exception instead (Asio's default, and it must stay so: a cancellation that finds
-// the task between two waits would be lost otherwise). So a cancelled task unwinds; clean up in
-// destructors and not after a co_await.
+// throws that as an exception instead (Asio's default, and it must stay so: a cancellation that
+// finds the task between two waits would be lost otherwise). So a cancelled task unwinds; clean up
+// in destructors and not after a co_await.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>

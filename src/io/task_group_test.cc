@@ -25,7 +25,8 @@ Task<void> throws() {
   co_return;
 }
 
-Task<void> join_into(TaskGroup& group, std::chrono::milliseconds limit, std::optional<bool>& joined) {
+Task<void> join_into(TaskGroup& group, std::chrono::milliseconds limit,
+                     std::optional<bool>& joined) {
   joined = co_await group.join(limit);
 }
 

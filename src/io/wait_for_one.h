@@ -1,6 +1,7 @@
-// Runs two tasks side by side on the caller's executor until the first of them ends, however it ends;
-// then cancels the other, and returns when that has ended too, so that neither outlives the call.
-// Asio's own operator|| waits for the first success instead. See io/task.h for what cancelling does.
+// Runs two tasks side by side on the caller's executor until the first of them ends, however it
+// ends; then cancels the other, and returns when that has ended too, so that neither outlives the
+// call. Asio's own operator|| waits for the first success instead. See io/task.h for what
+// cancelling does.
 #pragma once
 
 #include <array>

@@ -252,21 +252,13 @@ Result<std::unique_ptr<ChildProcess>> ChildProcess::spawn(asio::any_io_executor 
 
 ChildProcess::ChildProcess(std::shared_ptr<State> state) : state_(std::move(state)) {}
 
-ChildProcess::~ChildProcess() {
-  state_->destroy();
-}
+ChildProcess::~ChildProcess() { state_->destroy(); }
 
-pid_t ChildProcess::pid() const {
-  return state_->pid;
-}
+pid_t ChildProcess::pid() const { return state_->pid; }
 
-std::optional<ExitStatus> ChildProcess::exit_status() const {
-  return state_->status;
-}
+std::optional<ExitStatus> ChildProcess::exit_status() const { return state_->status; }
 
-io::Task<ExitStatus> ChildProcess::wait() {
-  return State::wait_until(state_, kNever);
-}
+io::Task<ExitStatus> ChildProcess::wait() { return State::wait_until(state_, kNever); }
 
 io::Task<ExitStatus> ChildProcess::stop(std::chrono::milliseconds grace) {
   return State::stop(state_, grace);

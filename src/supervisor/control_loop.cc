@@ -137,7 +137,8 @@ io::Task<Result<std::vector<LogEntry>>> ControlLoop::Impl::wait_logs(std::string
         entries.push_back({name, line.seq, line.time, std::move(line.text)});
       }
     }
-    if (!entries.empty() || stopping || Clock::now() >= deadline) break;
+    if (!entries.empty() || Clock::now() >= deadline) break;
+    if (stopping) co_return fail(kShuttingDown, "This server is shutting down.");
     co_await changed.wait_until(deadline);
   }
   std::ranges::stable_sort(entries, {}, &LogEntry::time);
@@ -177,28 +178,36 @@ io::Task<Result<http::Endpoint>> ControlLoop::await_ready(std::string model,
   co_return std::move(*endpoint);
 }
 
-io::Task<Result<std::vector<LogEntry>>> ControlLoop::next_logs(std::string model,
-                                                               LogCursor& cursor,
+io::Task<Result<std::vector<LogEntry>>> ControlLoop::next_logs(std::string model, LogCursor& cursor,
                                                                std::chrono::milliseconds limit) {
   auto waiting = impl_->wait_logs(std::move(model), cursor, Clock::now() + limit);
   auto call = io::call_on(impl_->executor, std::move(waiting));
   auto entries = co_await std::move(call);
   if (!entries) co_return fail(kCancelled, "The request was cancelled.");
   if (*entries) {
-    for (const LogEntry& entry : **entries) cursor[entry.model] = entry.seq;
+    for (const LogEntry& entry : **entries) {
+      std::uint64_t& seen = cursor[entry.model];
+      seen = std::max(seen, entry.seq);
+    }
   }
   co_return std::move(*entries);
 }
 
-io::Task<Result<std::vector<LogEntry>>> ControlLoop::last_logs(std::string model,
+io::Task<Result<std::vector<LogEntry>>> ControlLoop::last_logs(std::string model, LogCursor& cursor,
                                                                std::size_t count) {
-  LogCursor from_the_start;
-  auto reading = next_logs(std::move(model), from_the_start, 0ms);
+  auto reading = next_logs(std::move(model), cursor, 0ms);
   auto entries = co_await std::move(reading);
   if (entries && entries->size() > count) {
     entries->erase(entries->begin(), entries->end() - static_cast<std::ptrdiff_t>(count));
   }
   co_return entries;
+}
+
+void ControlLoop::end_waits() {
+  asio::post(impl_->executor, [impl = impl_.get()] {
+    impl->stopping = true;
+    impl->changed.notify_all();
+  });
 }
 
 void ControlLoop::stop(std::chrono::milliseconds grace) {

@@ -52,11 +52,17 @@ class ControlLoop {
   io::Task<Result<http::Endpoint>> await_ready(std::string model, std::chrono::milliseconds limit);
 
   // The lines beyond the cursor, of one model or of all (empty name), oldest first, and moves the
-  // cursor. If there is none, waits for one, `limit` at most. Any thread. kModelNotFound.
+  // cursor. If there is none, waits for one, `limit` at most. Any thread. kModelNotFound,
+  // kShuttingDown if no more will come.
   io::Task<Result<std::vector<LogEntry>>> next_logs(std::string model, LogCursor& cursor,
                                                     std::chrono::milliseconds limit);
-  // The last lines that are there.
-  io::Task<Result<std::vector<LogEntry>>> last_logs(std::string model, std::size_t count);
+  // The last lines that are there, and moves the cursor behind them. Any thread.
+  io::Task<Result<std::vector<LogEntry>>> last_logs(std::string model, LogCursor& cursor,
+                                                    std::size_t count);
+
+  // Ends every wait for a model or for log lines with kShuttingDown; engines go on with what they
+  // are asked. Any thread.
+  void end_waits();
 
   // Ends all engines, `grace` for each, side by side. Blocks; from any thread but its own, once.
   void stop(std::chrono::milliseconds grace);

@@ -13,11 +13,13 @@ using namespace std::chrono_literals;
 constexpr auto kLimit = 10s;
 constexpr std::size_t kMaxOutput = 1u << 20;
 
-io::Task<Result<std::string>> output_of(std::string program, std::string flag) {
+io::Task<Result<std::string>> output_of(engines::EngineInstall install, std::string flag) {
+  const std::string program = install.server;
   const auto executor = co_await boost::asio::this_coro::executor;
   std::string output;
   ChildSpec spec;
   spec.argv = {program, flag};
+  spec.working_dir = install.dir;  // See Instance: it loads modules from there.
   auto sink = [&output](std::string_view line) {
     if (output.size() < kMaxOutput) output.append(line).push_back('\n');
   };
@@ -43,8 +45,8 @@ io::Task<Result<std::string>> output_of(std::string program, std::string flag) {
 }  // namespace
 
 io::Task<Result<engines::Capabilities>> probe_llama_cpp(engines::EngineInstall install) {
-  YOKE_CO_TRY(const std::string version, co_await output_of(install.server, "--version"));
-  YOKE_CO_TRY(const std::string help, co_await output_of(install.server, "--help"));
+  YOKE_CO_TRY(const std::string version, co_await output_of(install, "--version"));
+  YOKE_CO_TRY(const std::string help, co_await output_of(install, "--help"));
   co_return engines::parse_capabilities(version, help);
 }
 

@@ -107,9 +107,7 @@ pid_t fork_child(const Plan& plan) {
   return pid;
 }
 
-std::string text_of(int error) {
-  return std::generic_category().message(error);
-}
+std::string text_of(int error) { return std::generic_category().message(error); }
 
 tl::unexpected<Error> no_resources(int error) {
   return fail(kSpawnFailed, fmt::format("No process can be started: {}.", text_of(error)),
@@ -175,9 +173,7 @@ Result<void> check(const ChildSpec& spec) {
   return {};
 }
 
-std::string_view name_of(std::string_view entry) {
-  return entry.substr(0, entry.find('='));
-}
+std::string_view name_of(std::string_view entry) { return entry.substr(0, entry.find('=')); }
 
 // Yoke's own environment less what is to be dropped, with the spec's entries and the mark in place
 // of those of the same name.

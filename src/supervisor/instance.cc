@@ -118,6 +118,8 @@ io::Task<Instance::Ended> Instance::live_once() {
   ChildSpec spec;
   spec.argv = std::move(command->argv);
   spec.env = std::move(command->env);
+  // llama.cpp also loads backend modules from where it is started: let that be its own directory.
+  spec.working_dir = engine_.install.dir;
   // Variables that act like flags, and Yoke's own, of which one is a key.
   spec.drop_env_prefixes = {std::string(engines::kLlamaEnvPrefix), "YOKE_"};
   auto sink = [this](std::string_view line) {
@@ -138,11 +140,11 @@ io::Task<Instance::Ended> Instance::live_once() {
   if (first.index() == 0) co_return describe_end(std::get<0>(first), false);
   if (!std::get<1>(first)) {
     co_await child_->stop(kStopGrace);
-    co_return load_error(
-        FailureClass::kStartTimeout,
-        {kEngineFailed, fmt::format("The engine was not ready within {}.",
-                                    format_duration(std::chrono::milliseconds(kLoadLimit))),
-         "`yoke logs " + model_.name + "` shows what it was doing."});
+    co_return load_error(FailureClass::kStartTimeout,
+                         {kEngineFailed,
+                          fmt::format("The engine was not ready within {}.",
+                                      format_duration(std::chrono::milliseconds(kLoadLimit))),
+                          "`yoke logs " + model_.name + "` shows what it was doing."});
   }
   log::info("Model {}: ready after {}.", model_.name, format_duration(since(route_.since)));
   set_state(InstanceState::kReady);
@@ -173,8 +175,8 @@ Instance::Ended Instance::describe_end(const ExitStatus& status, bool was_ready)
   const std::string message =
       fmt::format("The engine ended with {} while {} ({}).", status.describe(),
                   was_ready ? "serving" : "loading the model", engines::name_of(failure.cls));
-  const ErrorCode code = failure.cls == FailureClass::kBadModel ? engines::kModelFileInvalid
-                                                                : kEngineFailed;
+  const ErrorCode code =
+      failure.cls == FailureClass::kBadModel ? engines::kModelFileInvalid : kEngineFailed;
   return {{failure.cls, was_ready, was_ready ? since(route_.since) : 0ms},
           {code, message, failure.summary}};
 }
@@ -187,7 +189,8 @@ io::Task<void> Instance::wait_for_ask() {
 void Instance::ask() {
   if (!given_up_) return;
   const bool new_file = file_stamp() != failed_file_;
-  const bool worth_it = *given_up_ != FailureClass::kBadModel && since(route_.since) >= kRetryWhenAsked;
+  const bool worth_it =
+      *given_up_ != FailureClass::kBadModel && since(route_.since) >= kRetryWhenAsked;
   if (!new_file && !worth_it) return;
   given_up_.reset();
   asked_ = true;
@@ -205,10 +208,11 @@ io::Task<void> Instance::stop(std::chrono::milliseconds grace) {
 
 // Tells one content of the model file from another without reading it; 0 if there is none.
 std::uint64_t Instance::file_stamp() const {
-  struct stat info {};
+  struct stat info{};
   if (::stat(model_.options.model_path.c_str(), &info) != 0) return 0;
   return static_cast<std::uint64_t>(info.st_mtim.tv_sec) * 1'000'000'007u +
-         static_cast<std::uint64_t>(info.st_mtim.tv_nsec) + static_cast<std::uint64_t>(info.st_size);
+         static_cast<std::uint64_t>(info.st_mtim.tv_nsec) +
+         static_cast<std::uint64_t>(info.st_size);
 }
 
 }  // namespace yoke::supervisor

@@ -14,9 +14,7 @@ constexpr unsigned char kBell = 0x07;
 // What a line takes beside its text, so that a million empty lines are bounded as well.
 constexpr std::size_t kLineOverhead = sizeof(LogLine);
 
-bool in(unsigned char c, unsigned char low, unsigned char high) {
-  return c >= low && c <= high;
-}
+bool in(unsigned char c, unsigned char low, unsigned char high) { return c >= low && c <= high; }
 
 std::size_t skip_while_in(std::string_view text, std::size_t at, unsigned char low,
                           unsigned char high) {

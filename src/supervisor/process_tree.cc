@@ -170,9 +170,7 @@ std::vector<ProcessInfo> descendants(pid_t root, const std::vector<ProcessInfo>&
   return result;
 }
 
-std::vector<ProcessInfo> descendants(pid_t root) {
-  return descendants(root, list_processes());
-}
+std::vector<ProcessInfo> descendants(pid_t root) { return descendants(root, list_processes()); }
 
 // glibc has functions for these two, but its header of Debian 12 lacks extern "C".
 UniqueFd open_pidfd(pid_t pid) {
@@ -202,9 +200,7 @@ ProcessTree::ProcessTree(pid_t leader, std::string mark) : leader_(leader), mark
   leaders().insert(leader_);
 }
 
-ProcessTree::~ProcessTree() {
-  leaders().erase(leader_);
-}
+ProcessTree::~ProcessTree() { leaders().erase(leader_); }
 
 std::size_t ProcessTree::sweep(Action action) {
   if (!may_have_members()) {

@@ -150,9 +150,7 @@ int slow_helper(const Arguments&) {
   sleep_for_good();
 }
 
-std::string own_path() {
-  return std::filesystem::read_symlink("/proc/self/exe").string();
-}
+std::string own_path() { return std::filesystem::read_symlink("/proc/self/exe").string(); }
 
 // Ends and leaves an orphan in no way recognisable that holds the pipe.
 int escape(const Arguments&) {
