@@ -1,0 +1,244 @@
+#include "cli/app.h"
+
+#include <algorithm>
+#include <exception>
+#include <functional>
+#include <iostream>
+#include <iterator>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <fmt/format.h>
+
+#include "base/nearest.h"
+#include "base/result.h"
+#include "cli/answer_view.h"
+#include "cli/exit_code.h"
+#include "cli/logs.h"
+#include "cli/ps.h"
+#include "cli/run_command.h"
+#include "cli/serve.h"
+#include "cli/terminal.h"
+
+namespace yoke::cli {
+namespace {
+
+// Every command with its options; the chosen one is to be run after parsing.
+class CommandLine {
+ public:
+  CommandLine();
+  CommandLine(const CommandLine&) = delete;
+  CommandLine& operator=(const CommandLine&) = delete;
+
+  // Nothing if the command was all about --help or --version, which are then printed.
+  Result<std::function<Result<void>()>> parse(int argc, char** argv);
+
+ private:
+  void add_serve();
+  void add_run();
+  void add_ps();
+  void add_logs();
+  static void add_connect(CLI::App& command, ConnectOptions& options);
+  Error explain(const CLI::ParseError& error) const;
+  Error unexpected(const std::string& word) const;
+  Result<void> take_prompt(std::vector<std::string> verbatim);
+  const CLI::App& chosen() const;
+  std::string name_of(const CLI::App& command) const;
+  std::optional<Error> unknown_command(int argc, char** argv) const;
+
+  CLI::App app_{"A dependable LLM server for machines of your own.", "yoke"};
+  std::function<Result<void>()> command_;
+  ServeOptions serve_;
+  RunOptions run_;
+  std::vector<std::pair<std::string, std::string>> settings_;  // For run_.sampling.
+  PsOptions ps_;
+  LogsOptions logs_;
+};
+
+CommandLine::CommandLine() {
+  app_.set_help_flag("-h,--help", "Show this help");
+  app_.set_version_flag("--version", "yoke " YOKE_VERSION, "Show the version");
+  app_.require_subcommand(1);
+  add_serve();
+  add_run();
+  add_ps();
+  add_logs();
+}
+
+void CommandLine::add_serve() {
+  CLI::App* command = app_.add_subcommand("serve", "Serve models until Ctrl-C");
+  command->add_option("--config", serve_.config_file,
+                      "Configuration file [$XDG_CONFIG_HOME/yoke/yoke.toml]");
+  command->add_option("--listen", serve_.listen,
+                      "Address and port to listen on, before the file's");
+  command->add_option("--log-level", serve_.log_level, "debug, info, warning or error");
+  command->final_callback([this] { command_ = [this] { return serve(serve_); }; });
+}
+
+void CommandLine::add_run() {
+  CLI::App* command =
+      app_.add_subcommand("run", "Ask a model once, or talk to it when no prompt is given");
+  command->add_option("MODEL", run_.model, "The model's name")->required();
+  // For the help only, it takes nothing (0 words at least, and no extra ones): CLI11 would take the
+  // prompt "[a, b]" apart as a list. The words are what remains.
+  command->allow_extras();
+  command->add_option("PROMPT", run_.prompt, "What to ask; \"-\" stands for standard input")
+      ->type_name("")
+      ->expected(0, CLI::detail::expected_max_vector_size)
+      ->allow_extra_args(false);
+  command->add_option("--system", run_.system, "System prompt");
+  const auto add_setting = [&](const std::string& name, const std::string& description) {
+    const auto keep = [this, name](const std::vector<std::string>& values) {
+      settings_.emplace_back(name, values.front());
+      return true;
+    };
+    command->add_option("--" + name, keep, description)->type_name("VALUE");
+  };
+  add_setting("temperature", "0: always the likeliest token");
+  add_setting("top-p", "Only the likeliest tokens that add up to this probability");
+  add_setting("max-tokens", "End the answer after so many tokens");
+  add_setting("seed", "The same seed gives the same answer");
+  command->add_flag("--no-stats", run_.no_stats, "No line about tokens and speed");
+  add_connect(*command, run_.connect);
+  command->final_callback([this] { command_ = [this] { return run_command(run_); }; });
+}
+
+void CommandLine::add_ps() {
+  CLI::App* command = app_.add_subcommand("ps", "Show which models run, and how");
+  command->add_flag("--json", ps_.json, "Print the server's reply as it is");
+  add_connect(*command, ps_.connect);
+  command->final_callback([this] { command_ = [this] { return ps(ps_); }; });
+}
+
+void CommandLine::add_logs() {
+  CLI::App* command = app_.add_subcommand("logs", "Show what the engines wrote");
+  command->add_option("MODEL", logs_.model, "Only of this model");
+  command->add_flag("-f,--follow", logs_.follow, "Go on with new lines until Ctrl-C");
+  command->add_option("-n,--tail", logs_.tail, "So many of the newest lines [200]")
+      ->type_name("LINES")
+      ->check(CLI::Range(0, 1'000'000).description(""));
+  command->add_flag("--json", logs_.json, "One JSON object per line");
+  add_connect(*command, logs_.connect);
+  command->final_callback([this] { command_ = [this] { return logs(logs_); }; });
+}
+
+void CommandLine::add_connect(CLI::App& command, ConnectOptions& options) {
+  command.add_option("--url", options.url,
+                     fmt::format("The server's address [$YOKE_URL, or {}]", kDefaultUrl));
+  command.add_option("--api-key-file", options.api_key_file,
+                     "File that holds the server's API key [the key in $YOKE_API_KEY]");
+}
+
+std::string CommandLine::name_of(const CLI::App& command) const {
+  return &command == &app_ ? "yoke" : "yoke " + command.get_name();
+}
+
+const CLI::App& CommandLine::chosen() const {
+  const auto commands = app_.get_subcommands();
+  return commands.empty() ? app_ : *commands.front();
+}
+
+Error CommandLine::unexpected(const std::string& word) const {
+  const CLI::App& command = chosen();
+  Error error{kUsage, fmt::format("`{}` does not take '{}'.", name_of(command), word)};
+  std::vector<std::string> names;
+  for (const CLI::Option* option : command.get_options()) {
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  }
+  const std::vector<std::string_view> candidates(names.begin(), names.end());
+  const auto meant = word.starts_with("--")
+                         ? nearest(std::string_view(word).substr(0, word.find('=')), candidates)
+                         : std::nullopt;
+  if (meant) error.hint = fmt::format("Did you mean {}? ", *meant);
+  error.hint += fmt::format("`{} --help` says what it takes.", name_of(command));
+  return error;
+}
+
+Error CommandLine::explain(const CLI::ParseError& error) const {
+  if (const auto extras = app_.remaining(true); !extras.empty()) return unexpected(extras.front());
+  const CLI::App& command = chosen();
+  const std::string hint = fmt::format("`{} --help` says what there is.", name_of(command));
+  if (dynamic_cast<const CLI::RequiredError*>(&error) == nullptr) {
+    return {kUsage, fmt::format("`{}`: {}.", name_of(command), error.what()), hint};
+  }
+  return {kUsage,
+          &command == &app_ ? "No command was given."
+                            : fmt::format("`{}` needs a model's name.", name_of(command)),
+          hint};
+}
+
+std::optional<Error> CommandLine::unknown_command(int argc, char** argv) const {
+  // The program's own options are flags, so the first other word is the command.
+  const auto first =
+      std::find_if(argv + 1, argv + argc, [](const char* word) { return *word != '-'; });
+  if (first == argv + argc) return std::nullopt;
+  std::vector<std::string> names;
+  for (const CLI::App* command : app_.get_subcommands({})) names.push_back(command->get_name());
+  if (std::find(names.begin(), names.end(), *first) != names.end()) return std::nullopt;
+  const std::vector<std::string_view> candidates(names.begin(), names.end());
+  const auto meant = nearest(*first, candidates);
+  return Error{
+      kUsage, fmt::format("There is no command '{}'.", *first),
+      meant ? fmt::format("Did you mean `yoke {}`?", *meant) : "`yoke --help` lists the commands."};
+}
+
+// The words that no option took, and those behind "--", which may begin with a dash.
+Result<void> CommandLine::take_prompt(std::vector<std::string> verbatim) {
+  for (std::string& word : chosen().remaining()) {
+    if (word.starts_with('-') && word != "-") {
+      Error error = unexpected(word);
+      error.hint += " A prompt that begins with a dash needs `--` before it.";
+      return fail(std::move(error));
+    }
+    run_.prompt.push_back(std::move(word));
+  }
+  std::move(verbatim.begin(), verbatim.end(), std::back_inserter(run_.prompt));
+  for (const auto& [name, value] : settings_) {
+    auto set = run_.sampling.set(name, value);
+    if (!set) return fail(kUsage, std::move(set.error().message), std::move(set.error().hint));
+  }
+  return {};
+}
+
+Result<std::function<Result<void>()>> CommandLine::parse(int argc, char** argv) {
+  if (auto error = unknown_command(argc, argv)) return fail(std::move(*error));
+  char** const dashes = std::find(argv, argv + argc, std::string_view("--"));
+  std::vector<std::string> verbatim(std::min(dashes + 1, argv + argc), argv + argc);
+  try {
+    app_.parse(static_cast<int>(dashes - argv), argv);
+  } catch (const CLI::Success& help_or_version) {
+    app_.exit(help_or_version, std::cout, std::cerr);
+    return std::function<Result<void>()>([] { return flush_stdout(); });
+  } catch (const CLI::ParseError& error) {
+    return fail(explain(error));
+  }
+  if (app_.got_subcommand("run")) {
+    YOKE_CHECK(take_prompt(std::move(verbatim)));
+  } else if (!verbatim.empty()) {
+    return fail(unexpected(verbatim.front()));
+  }
+  return command_;
+}
+
+}  // namespace
+
+int run(int argc, char** argv) {
+  try {
+    CommandLine line;
+    auto command = line.parse(argc, argv);
+    const Result<void> done = command ? (*command)() : fail(std::move(command.error()));
+    if (done) return kExitOk;
+    if (done.error().code != kCancelled) print_error(done.error());
+    return exit_code(done.error());
+  } catch (const std::exception& error) {
+    print_error({kInternal, fmt::format("A bug in Yoke: {}.", error.what()),
+                 "Please report it with what you did before."});
+    return kExitFailure;
+  }
+}
+
+}  // namespace yoke::cli
