@@ -1,0 +1,63 @@
+# What people type. Each target installs what it needs and is missing (tools/setup.sh), and does only
+# what is not done yet.
+.PHONY: help run build engine model test bench format lint install clean
+.DEFAULT_GOAL := help
+
+PREFIX ?= /usr/local
+SANITIZERS := asan tsan
+
+help:
+	@echo 'make run          build everything, get a small model, serve it and show one answer'
+	@echo 'make run ONCE=1   the same, and stop after the answer'
+	@echo 'make build        build/release/yoke'
+	@echo 'make test         every test: units, sanitizers, checks, end to end'
+	@echo 'make bench        what the gateway adds to a token'
+	@echo 'make lint         formatting, static analysis, layering'
+	@echo 'make format       format the sources'
+	@echo 'make install      yoke and its engine to PREFIX ($(PREFIX))'
+
+run:
+	@ONCE='$(ONCE)' bash tools/run.sh
+
+build:
+	@bash tools/setup.sh build
+	@cmake --preset release -Wno-dev >/dev/null
+	@cmake --build --preset release --target yoke
+
+engine:
+	@bash tools/setup.sh engine
+	@python3 tools/get_llama_cpp.py
+
+model:
+	@bash tools/setup.sh engine
+	@python3 tools/get_starter_model.py
+
+# The sanitizers' builds come first: the one run of ctest starts their tests too.
+test: engine model
+	@bash tools/setup.sh build test
+	@for preset in $(SANITIZERS); do \
+	  cmake --preset $$preset >/dev/null && cmake --build --preset $$preset --target unit_tests || exit 1; \
+	done
+	@cmake --preset test >/dev/null
+	@cmake --build --preset test
+	@ctest --preset test
+
+bench:
+	@bash tools/setup.sh build engine bench
+	@bash bench/run.sh
+
+lint:
+	@bash tools/setup.sh build test
+	@cmake --preset test >/dev/null
+	@ctest --preset test -R '^check[.]'
+
+format:
+	@bash tools/setup.sh test
+	@git ls-files '*.h' '*.cc' | xargs clang-format-19 -i
+
+install: build engine
+	@cmake --install build/release --prefix '$(PREFIX)'
+	@python3 tools/get_llama_cpp.py --dest '$(PREFIX)/lib/yoke/engines'
+
+clean:
+	@rm -rf build
