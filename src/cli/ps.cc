@@ -22,7 +22,8 @@ std::string number_or_nothing(const JsonFields& instance, std::string_view name)
 
 std::string uptime(const JsonFields& instance) {
   const auto seconds = instance.number("uptime_s");
-  if (!seconds || *seconds <= 0) return "";
+  const bool runs = instance.integer_or("pid", 0) > 0;
+  if (!runs || !seconds || *seconds <= 0) return "";
   return format_duration(milliseconds(static_cast<std::int64_t>(*seconds * 1000)));
 }
 

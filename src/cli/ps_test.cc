@@ -12,7 +12,7 @@ TEST(FormatInstances, ShowsOneRowEach) {
       {"model":"smollm2","state":"ready","engine":"llama.cpp 0.5.0","backend":"cpu","pid":123,
        "port":40001,"uptime_s":12.3,"restarts":0,"active_requests":2,"error":null},
       {"model":"x","state":"failed","engine":"llama.cpp 0.5.0","backend":"cpu","pid":0,"port":null,
-       "uptime_s":0,"restarts":3,"active_requests":0,
+       "uptime_s":7.5,"restarts":3,"active_requests":0,
        "error":{"code":"model_file_missing","message":"There is no\u001b[31m file x.gguf."}}]})");
   EXPECT_EQ(*format_instances(*reply, {}),
             "MODEL    STATE   ENGINE           BACKEND  PID   PORT  UPTIME  RESTARTS  REQUESTS\n"

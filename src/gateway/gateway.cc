@@ -107,7 +107,7 @@ struct Gateway::Impl {
 
   io::Task<void> handle(http::Exchange& exchange);
   io::Task<Result<void>> dispatch(http::Exchange& exchange, RouteKind& kind, int& status);
-  io::Task<Result<void>> serve_model(http::Exchange& exchange, RouteKind kind, int& status);
+  io::Task<Result<void>> serve_model(http::Exchange& exchange, RouteKind kind);
   io::Task<Result<void>> forward(http::Exchange& exchange, RouteKind kind, std::string model,
                                  std::string body);
   Result<std::string> page(const http::RequestHead& request) const;
@@ -141,7 +141,10 @@ io::Task<void> Gateway::Impl::handle(http::Exchange& exchange) {
   int status = 200;
   auto dispatching = dispatch(exchange, kind, status);
   const auto done = co_await std::move(dispatching);
-  if (!done) {
+  if (!done && done.error().code == http::kPeerClosed) {
+    metrics.count_client_gone();
+    status = 499;  // As nginx counts it; nobody is there to receive it.
+  } else if (!done) {
     const Error& error = done.error();
     if (error.code == kInternal) log::error("{}: {}", exchange.request().path(), error.text());
     ErrorReply reply = error_reply(error);
@@ -172,7 +175,7 @@ io::Task<Result<void>> Gateway::Impl::dispatch(http::Exchange& exchange, RouteKi
     if (request.method != "POST") {
       co_return fail(kMethodNotAllowed, fmt::format("{} takes POST only.", path));
     }
-    auto serving = serve_model(exchange, kind, status);
+    auto serving = serve_model(exchange, kind);
     co_return co_await std::move(serving);
   }
   if (path == "/yoke/v1/logs" && request.method == "GET") {
@@ -230,10 +233,16 @@ Result<std::string> Gateway::Impl::models_page(std::string_view path,
   return json::serialize(model_json(*route, started));
 }
 
-io::Task<Result<void>> Gateway::Impl::serve_model(http::Exchange& exchange, RouteKind kind,
-                                                  int& status) {
+io::Task<Result<void>> Gateway::Impl::serve_model(http::Exchange& exchange, RouteKind kind) {
   auto reading = exchange.read_body();
-  YOKE_CO_TRY(std::string body, co_await std::move(reading));
+  auto read = co_await std::move(reading);
+  if (!read) {
+    Error& error = read.error();
+    if (error.code == http::kBodyTooLarge)
+      error.hint = "max_request_size in [server] is the limit.";
+    co_return fail(std::move(error));
+  }
+  std::string body = std::move(*read);
   YOKE_CO_TRY(const RequestFields fields, read_request_fields(body));
   if (!fields.model) {
     co_return fail(kModelRequired, "The request names no model.",
@@ -243,11 +252,7 @@ io::Task<Result<void>> Gateway::Impl::serve_model(http::Exchange& exchange, Rout
   auto work = forward(exchange, kind, *fields.model, std::move(body));
   auto watching = exchange.client_gone();
   auto outcome = co_await io::wait_for_one(std::move(work), std::move(watching));
-  if (outcome.index() == 1) {
-    metrics.count_client_gone();
-    status = 499;  // As nginx counts it; nobody is there to receive it.
-    co_return Result<void>{};
-  }
+  if (outcome.index() == 1) co_return fail(http::kPeerClosed, "The client left.");
   co_return std::move(std::get<0>(outcome));
 }
 
@@ -266,7 +271,10 @@ io::Task<Result<void>> Gateway::Impl::forward(http::Exchange& exchange, RouteKin
   RelayTarget target{std::move(model), std::move(engine), limits};
   auto relaying = relay(exchange, std::move(target), std::move(body), std::move(extra), metrics);
   auto relayed = co_await std::move(relaying);
-  if (!relayed && status_of(relayed.error().code) >= 500) metrics.count_engine_error();
+  if (!relayed && relayed.error().code != http::kPeerClosed &&
+      status_of(relayed.error().code) >= 500) {
+    metrics.count_engine_error();
+  }
   co_return relayed;
 }
 

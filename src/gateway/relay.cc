@@ -150,13 +150,13 @@ io::Task<Result<void>> relay(http::Exchange& exchange, RelayTarget target, std::
   }
   for (const http::Header& header : extra_headers) head.headers.set(header.name, header.value);
   auto begun = co_await exchange.begin_reply(std::move(head));
-  if (!begun) co_return Result<void>{};  // The client left.
+  if (!begun) co_return fail(http::kPeerClosed, "The client left.");
 
   std::string_view piece = *first;
   while (!piece.empty()) {
     metrics.count_chunk(piece.size());
     const auto written = co_await exchange.write(piece);
-    if (!written) co_return Result<void>{};
+    if (!written) co_return fail(http::kPeerClosed, "The client left.");
     auto next = co_await response.read();
     if (next) {
       piece = *next;

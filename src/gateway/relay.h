@@ -27,8 +27,9 @@ struct RelayTarget {
 // Sends `body` to the engine as the exchange's request and its answer to the client. The next piece
 // is read from the engine only when the client took the last one. What goes wrong before the client
 // was sent anything, the engine's own refusals too, is an error for the caller to answer; later, an
-// event stream ends with an error event, and any other reply is cut. When the client leaves, cancel
-// the task: dropping the connection tells the engine to stop. The extra headers join the answer's.
+// event stream ends with an error event, and any other reply is cut. kPeerClosed: the client left,
+// or took nothing for too long. When it leaves, cancel the task: dropping the connection tells the
+// engine to stop. The extra headers join the answer's.
 io::Task<Result<void>> relay(http::Exchange& exchange, RelayTarget target, std::string body,
                              http::Headers extra_headers, Metrics& metrics);
 

@@ -21,7 +21,10 @@ using ErrorCondition = boost::system::error_code;
 constexpr std::size_t kPieceBytes = 16u << 10;
 constexpr std::uint32_t kMaxHeaderBytes = 64u << 10;
 
-std::string describe(const Endpoint& to) { return fmt::format("{}:{}", to.host, to.port); }
+std::string describe(const Endpoint& to) {
+  const bool ipv6 = to.host.find(':') != std::string::npos;
+  return ipv6 ? fmt::format("[{}]:{}", to.host, to.port) : fmt::format("{}:{}", to.host, to.port);
+}
 
 // What went wrong after the connection stood.
 Error transfer_error(const ErrorCondition& error, const Endpoint& to) {
