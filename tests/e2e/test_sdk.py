@@ -1,0 +1,30 @@
+"""The official SDKs against running servers. SDK_DIR has them installed, beside their tests."""
+
+import os
+import subprocess
+import unittest
+
+from harness import E2eTest
+
+LIMIT_S = 200
+
+
+class SdkTest(E2eTest):
+    def test_openai(self):
+        real = self.sandbox.serve_real()
+        fake = self.sandbox.serve({"chat": self.sandbox.fake_model(),
+                                   "vectors": self.sandbox.fake_model(server_type="embedding")})
+        for model in ("chat", "vectors"):
+            fake.wait_for_state(model, "ready")
+        environment = self.sandbox.environment(YOKE_URL=real.url, YOKE_FAKE_URL=fake.url)
+        done = subprocess.run(["node", "--test", "openai_test.mjs"], cwd=os.environ["SDK_DIR"],
+                              env=environment, timeout=LIMIT_S, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        print(done.stdout)
+        self.assertEqual(done.returncode, 0)
+        # A file without tests passes too.
+        self.assertRegex(done.stdout, r"(?m)^. pass 1\d$")
+
+
+if __name__ == "__main__":
+    unittest.main()
