@@ -141,7 +141,8 @@ class ConfigReader {
     table.read("idle_timeout", server.idle_timeout, milliseconds(1));
     table.read("threads", server.threads, 0, 1024);
     // The engine is started in a directory of its own, so nothing may depend on Yoke's.
-    if (table.read("model_dir", server.model_dir)) server.model_dir = fs::absolute(server.model_dir);
+    if (table.read("model_dir", server.model_dir))
+      server.model_dir = fs::absolute(server.model_dir);
     table.read("log_level", server.log_level, kLogLevels);
     table.reject_unknown();
     const bool keyed = table.has("api_key") || table.has("api_key_file");
