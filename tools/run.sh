@@ -35,7 +35,7 @@ build() {
 # Yoke answers while its models still load; a request waits for its model.
 wait_until_it_listens() {
   for _ in $(seq 300); do
-    kill -0 "$server" 2>/dev/null || { wait "$server" || fail "yoke serve ended; its message is above."; }
+    kill -0 "$server" 2>/dev/null || fail "yoke serve ended; its message is above."
     if "$yoke" ps --url "$url" >/dev/null 2>&1; then return; fi
     sleep 0.1
   done
@@ -62,6 +62,9 @@ python3 tools/get_llama_cpp.py
 step "4/5 A small chat model, SmolLM2-135M-Instruct (98 MB)"
 python3 tools/get_starter_model.py
 step "5/5 Serving"
+if "$yoke" ps --url "$url" >/dev/null 2>&1; then
+  fail "a Yoke server runs already at $url: stop it first."
+fi
 trap stop_server EXIT
 trap 'exit 143' TERM
 "$yoke" serve --config examples/starter.toml &

@@ -56,8 +56,9 @@ class ConcurrencyTest(E2eTest):
         until(lambda: self.yoke.engine_get("chat", "/fake/stats")["completed"] == ROUNDS * STREAMS,
               "the engine has completed all")
         self.assertEqual(stats["tokens_sent"], ROUNDS * STREAMS * TOKENS)
-        # The first rounds make the heap as large as so many streams need it.
-        self.assertLess(memory[-1] - memory[1], 4 * MIB, memory)
+        # The heap reaches its size over some rounds. Streams that were kept, at 16 KiB and more each,
+        # would be over this.
+        self.assertLess(memory[-1] - memory[0], 12 * MIB, memory)
         until(lambda: self.yoke.descriptors() <= descriptors, "the descriptors are closed", 5)
         self.assertEqual(self.yoke.metric('yoke_requests_active{model="chat"}'), 0)
         self.assertEqual(self.yoke.metric("yoke_cut_streams_total"), 0)
@@ -79,7 +80,7 @@ class ConcurrencyTest(E2eTest):
                   "the engine is free", 5)
             memory.append(self.yoke.rss_bytes())
         until(lambda: self.yoke.descriptors() <= descriptors, "the descriptors are closed", 5)
-        self.assertLess(memory[-1] - memory[ROUNDS + 1], 4 * MIB, memory)
+        self.assertLess(memory[-1] - memory[0], 24 * MIB, memory)
         self.assertEqual(self.one_stream(1), None)
 
     def test_more_requests_than_slots(self):

@@ -96,6 +96,8 @@ class SupervisorTest(E2eTest):
         self.assertNotIn("127.0.0.1", error["message"])
         self.assertEqual(yoke.metric("yoke_cut_streams_total"), 1)
 
+        # Until its end is noticed, it counts as ready.
+        until(lambda: yoke.instance("chat")["restarts"] == 1, "it is started again")
         with yoke.stream("chat", seed=5) as events:
             self.assertEqual(content_of(events), fake_text(5, 9))
 
