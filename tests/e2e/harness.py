@@ -22,8 +22,6 @@ from http_client import Connection
 
 YOKE = os.environ.get("YOKE", "yoke")
 FAKE_ENGINE = os.environ.get("FAKE_ENGINE", "fake_engine")
-SOURCE_DIR = pathlib.Path(__file__).resolve().parent
-
 DATA_HOME = pathlib.Path(os.environ.get("XDG_DATA_HOME") or pathlib.Path.home() / ".local/share")
 REAL_MODEL_FILE = DATA_HOME / "yoke/models/SmolLM2-135M-Instruct.Q4_1.gguf"
 # One thread: the engine's spinning threads take seconds per token where other programs want the
@@ -50,7 +48,7 @@ def until(condition, what, limit_s=20):
 
 
 def toml(tables):
-    """`tables`: {"server": {"listen": ...}, 'models."a"': {...}}; strings, numbers, lists, bools."""
+    """`tables`: {"server": {"listen": ...}, 'models."a"': {...}}."""
     text = ""
     for name, fields in tables.items():
         text += f"[{name}]\n"
@@ -177,7 +175,7 @@ class Yoke:
         return processes_marked(self.mark)
 
     def stop(self):
-        """Ends Yoke as the system does, and checks that it ends well and takes its engines along."""
+        """Ends Yoke as the system does; checks that it ends well and takes its engines along."""
         if self.stopped:
             return
         self.terminate()

@@ -96,7 +96,7 @@ class Connection:
         return Reply(status, headers, b"".join(self.pieces(headers)))
 
     def head(self):
-        lines = self._until(b"\r\n\r\n").decode("latin-1").split("\r\n")
+        lines = self.read_until(b"\r\n\r\n").decode("latin-1").split("\r\n")
         status = int(re.fullmatch(r"HTTP/1\.1 (\d{3}) .+", lines[0])[1])
         headers = {}
         for line in lines[1:]:
@@ -116,7 +116,7 @@ class Connection:
                 yield piece
             return
         assert headers.get("transfer-encoding") == "chunked", headers
-        while size := int(self._until(b"\r\n"), 16):
+        while size := int(self.read_until(b"\r\n"), 16):
             yield self._take(size)
             assert self._take(2) == b"\r\n"
         assert self._take(2) == b"\r\n"
@@ -157,7 +157,7 @@ class Connection:
             raise EOFError(f"the connection ended behind {bytes(self.buffer[-200:])!r}")
         self.buffer += data
 
-    def _until(self, mark):
+    def read_until(self, mark):
         while (end := self.buffer.find(mark)) < 0:
             self._fill()
         text = bytes(self.buffer[:end])

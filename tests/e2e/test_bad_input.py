@@ -167,7 +167,8 @@ class BadInputTest(E2eTest):
             self.assertTrue(connection.at_end())
 
     def test_broken_chunks(self):
-        head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+        head = (b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+                b"Transfer-Encoding: chunked\r\n\r\n")
         self.check_error(self.ask_raw(head + b"oops\r\n{}\r\n0\r\n\r\n"), 400, "bad_request")
 
     def test_two_lengths_are_refused(self):

@@ -1,4 +1,4 @@
-"""Model files that are missing, cut or something else: the server lives on and says what is wrong."""
+"""Model files that are missing, cut or something else: the server lives on and says so."""
 
 import struct
 import time
@@ -13,7 +13,8 @@ VERDICT_LIMIT_S = 15
 
 def png():
     def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        checksum = zlib.crc32(kind + data)
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
 
     header = struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)
     return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) +

@@ -56,8 +56,8 @@ class ConcurrencyTest(E2eTest):
         until(lambda: self.yoke.engine_get("chat", "/fake/stats")["completed"] == ROUNDS * STREAMS,
               "the engine has completed all")
         self.assertEqual(stats["tokens_sent"], ROUNDS * STREAMS * TOKENS)
-        # The heap reaches its size over some rounds. Streams that were kept, at 16 KiB and more each,
-        # would be over this.
+        # The heap reaches its size over some rounds. Streams that were kept, at 16 KiB and more
+        # each, would be over this.
         self.assertLess(memory[-1] - memory[0], 12 * MIB, memory)
         until(lambda: self.yoke.descriptors() <= descriptors, "the descriptors are closed", 5)
         self.assertEqual(self.yoke.metric('yoke_requests_active{model="chat"}'), 0)
@@ -90,7 +90,6 @@ class ConcurrencyTest(E2eTest):
             replies = list(pool.map(lambda seed: yoke.chat("chat", seed=seed), range(200)))
         self.assertEqual([reply.text() for reply in replies],
                          [fake_text(seed, 3) for seed in range(200)])
-        self.assertLessEqual(yoke.engine_get("chat", "/fake/stats")["max_active"], 64)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The real engine with a real model: curl, and slots that are free again as soon as clients leave."""
+"""The real engine with a real model: curl, and slots that are freed when clients leave."""
 
 import json
 import select

@@ -96,9 +96,12 @@ class ShutdownTest(E2eTest):
             next(events)
             yoke.process.send_signal(signal.SIGINT)
             until(lambda: "Stopping" in yoke.log(), "the stop has begun")
-            # Until it is listened to.
-            until(lambda: yoke.process.send_signal(signal.SIGINT) or yoke.process.poll() is not None,
-                  "the second interrupt ends it", 5)
+
+            def interrupted():  # Sent again, until it is listened to.
+                yoke.process.send_signal(signal.SIGINT)
+                return yoke.process.poll() is not None
+
+            until(interrupted, "the second interrupt ends it", 5)
             self.assertEqual(yoke.wait(), 130)
         until(lambda: not is_running(engine), "the engine has ended", 5)
         self.assertEqual(yoke.left_over(), [])

@@ -83,7 +83,7 @@ class StreamingTest(E2eTest):
         with self.yoke.connect() as connection:
             connection.send("POST", "/v1/chat/completions", headers={
                 "Transfer-Encoding": "chunked", "Expect": "100-continue"})
-            self.assertEqual(connection._until(b"\r\n\r\n"), b"HTTP/1.1 100 Continue")
+            self.assertEqual(connection.read_until(b"\r\n\r\n"), b"HTTP/1.1 100 Continue")
             for byte in range(len(body)):
                 connection.socket.sendall(b"1\r\n%b\r\n" % body[byte : byte + 1])
             connection.socket.sendall(b"0\r\n\r\n")

@@ -58,8 +58,8 @@ class SupervisorTest(E2eTest):
     def test_crash_loop_ends_with_its_reason(self):
         yoke = self.sandbox.serve({
             "good": self.sandbox.fake_model("tokens=3"),
-            "bad": self.sandbox.fake_model(
-                "crash_on_load=1;crash_signal=ABRT;crash_log=ggml_vulkan: device lost on Vulkan0\\n")})
+            "bad": self.sandbox.fake_model("crash_on_load=1;crash_signal=ABRT;"
+                                           "crash_log=ggml_vulkan: device lost on Vulkan0\\n")})
         reply = yoke.chat("bad")
         self.check_error(reply, 503, "engine_failed", "device_lost", "driver")
         instance = yoke.wait_for_state("bad", "failed")
