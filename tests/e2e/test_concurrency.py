@@ -71,7 +71,8 @@ class ConcurrencyTest(E2eTest):
             for seed in range(STREAMS):
                 connection = self.yoke.connect()
                 connection.send("POST", "/v1/chat/completions",
-                                chat_body("chat", seed=seed, stream=seed % 3 != 0))
+                                chat_body("chat", seed=seed, stream=seed % 3 != 0,
+                                          fake="tokens=100000;tokens_per_s=10"))
                 connections.append(connection)
             # Some within the prefill, some within the answer, some with a reset.
             for seed, connection in enumerate(connections):
