@@ -5,6 +5,7 @@ that `make model` gets.
 """
 
 import contextlib
+import ctypes
 import json
 import os
 import pathlib
@@ -29,6 +30,8 @@ REAL_MODEL_FILE = DATA_HOME / "yoke/models/SmolLM2-135M-Instruct.Q4_1.gguf"
 REAL_MODEL = {"model_path": REAL_MODEL_FILE.name, "n_ctx": 2048, "threads": 1}
 # For anything that the real engine computes.
 REAL_LIMIT_S = 120
+
+LIBC = ctypes.CDLL(None)
 
 # Longer than the grace that Yoke gives running answers and its engines together.
 STOP_LIMIT_S = 30
@@ -75,6 +78,12 @@ def processes_marked(mark):
     return [pid for pid in found if is_running(pid)]
 
 
+def die_with_parent():
+    """In a child before it becomes another program: a test that is killed leaves nothing behind."""
+    PR_SET_PDEATHSIG = 1
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 class Yoke:
     """A running `yoke serve`."""
 
@@ -87,7 +96,8 @@ class Yoke:
         with open(self.log_file, "wb") as log:
             self.process = subprocess.Popen(
                 [YOKE, "serve", "--config", str(config_file)], stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, env=environment, start_new_session=True)
+                stdout=log, stderr=log, env=environment, start_new_session=True,
+                preexec_fn=die_with_parent)
         self.pid = self.process.pid
 
     def wait_until_listening(self):

@@ -106,6 +106,7 @@ class LogsTest(E2eTest):
         with self.yoke.connect() as connection:
             connection.send("GET", "/yoke/v1/logs?follow=true")
             _, headers = connection.head()
+            self.assertEqual(headers["x-accel-buffering"], "no")
             self.yoke.terminate()
             self.assertEqual(self.yoke.wait(5), 0)
             list(connection.pieces(headers))  # It ends in order.
