@@ -149,6 +149,9 @@ io::Task<void> Gateway::Impl::handle(http::Exchange& exchange) {
     if (error.code == kInternal) log::error("{}: {}", exchange.request().path(), error.text());
     ErrorReply reply = error_reply(error);
     status = reply.head.status;
+    if (status == 405) {
+      reply.head.headers.set("Allow", kind == RouteKind::kOther ? "GET, HEAD" : "POST");
+    }
     for (const auto& header : cors_headers(exchange.request())) {
       reply.head.headers.set(header.name, header.value);
     }

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <system_error>
 #include <unistd.h>
@@ -56,13 +57,24 @@ void raise_oom_score() {
   ::close(file);
 }
 
+// As the kernel's rt_sigaction(2) takes it; all zero is the default action.
+struct KernelSignalAction {
+  void* handler = nullptr;
+  unsigned long flags = 0;
+  void* restorer = nullptr;
+  unsigned long mask = 0;
+};
+
+// Not through libc, which keeps its hands on signals 32 and 33: what Yoke was started with ignored
+// there would stay ignored.
 void reset_signals() {
-  struct sigaction action{};
-  action.sa_handler = SIG_DFL;
-  for (int number = 1; number < NSIG; ++number) ::sigaction(number, &action, nullptr);
-  sigset_t none;
-  ::sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  constexpr int kSignals = 64;
+  const KernelSignalAction action;
+  for (int number = 1; number <= kSignals; ++number) {
+    ::syscall(SYS_rt_sigaction, number, &action, nullptr, sizeof action.mask);
+  }
+  const unsigned long none = 0;
+  ::syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, nullptr, sizeof none);
 }
 
 [[noreturn]] void run_child(const Plan& plan) {

@@ -146,7 +146,9 @@ class BadInputTest(E2eTest):
                  ("POST", "/metrics"), ("POST", "/yoke/v1/instances")]
         for method, path in wrong:
             with self.subTest(f"{method} {path}"):
-                self.check_error(self.ask(method, path), 405, "method_not_allowed", path)
+                reply = self.ask(method, path)
+                self.check_error(reply, 405, "method_not_allowed", path)
+                self.assertNotIn(method, reply.headers["allow"].split(", "))
 
     # No HTTP
 
