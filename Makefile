@@ -36,7 +36,7 @@ model:
 test: engine model
 	@bash tools/setup.sh build test
 	@for preset in $(SANITIZERS); do \
-	  cmake --preset $$preset >/dev/null && cmake --build --preset $$preset --target unit_tests || exit 1; \
+	  cmake --preset $$preset >/dev/null && cmake --build --preset $$preset --target unit_tests yoke || exit 1; \
 	done
 	@cmake --preset test >/dev/null
 	@cmake --build --preset test
