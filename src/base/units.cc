@@ -43,18 +43,35 @@ double parse_with_unit(std::string_view text, const std::array<Unit, N>& units) 
   return -1;
 }
 
+struct Scaled {
+  double value;
+  std::size_t unit;  // How often it was divided by the base.
+};
+
+Scaled scaled(std::uint64_t bytes, double base) {
+  Scaled result{static_cast<double>(bytes), 0};
+  // 999.95 would be printed as 1000.0: go up one unit there already.
+  while (result.value >= base - 0.05 && result.unit < 4) {
+    result.value /= base;
+    ++result.unit;
+  }
+  return result;
+}
+
 }  // namespace
 
 std::string format_bytes(std::uint64_t bytes) {
+  const auto [value, unit] = scaled(bytes, 1000);
   static constexpr std::array<std::string_view, 5> kNames{"B", "KB", "MB", "GB", "TB"};
-  double value = static_cast<double>(bytes);
-  std::size_t unit = 0;
-  // 999.95 would be printed as 1000.0: go up one unit there already.
-  while (value >= 999.95 && unit + 1 < kNames.size()) {
-    value /= 1000;
-    ++unit;
-  }
   return unit == 0 ? fmt::format("{} B", bytes) : fmt::format("{:.1f} {}", value, kNames[unit]);
+}
+
+std::string format_memory(std::uint64_t bytes) {
+  const auto [value, unit] = scaled(bytes, 1024);
+  static constexpr std::array<std::string_view, 5> kNames{"B", "KiB", "MiB", "GiB", "TiB"};
+  const bool whole = std::fmod(value, 1.0) == 0;  // "120 GiB", as memory is set and sold.
+  return whole ? fmt::format("{:.0f} {}", value, kNames[unit])
+               : fmt::format("{:.1f} {}", value, kNames[unit]);
 }
 
 Result<std::uint64_t> parse_bytes(std::string_view text) {

@@ -13,6 +13,9 @@ namespace yoke {
 // "98.4 MB", "1.5 KB", "12 B": decimal units (1 MB = 10^6 bytes), as disks and downloads use.
 std::string format_bytes(std::uint64_t bytes);
 
+// "119.2 GiB", "512 MiB", "64 KiB", "12 B": binary units (1 GiB = 2^30 bytes), as memory comes.
+std::string format_memory(std::uint64_t bytes);
+
 // "120GiB", "64 MiB", "512MB", "4096" (bytes); fractions are taken ("1.5GiB"), signs are not.
 Result<std::uint64_t> parse_bytes(std::string_view text);
 

@@ -15,6 +15,15 @@ TEST(Bytes, AreFormattedInDecimalUnits) {
   EXPECT_EQ(format_bytes(374'764'330'144), "374.8 GB");
 }
 
+TEST(Bytes, OfMemoryAreFormattedInBinaryUnits) {
+  EXPECT_EQ(format_memory(0), "0 B");
+  EXPECT_EQ(format_memory(512ull << 20), "512 MiB");
+  EXPECT_EQ(format_memory(120ull << 30), "120 GiB");
+  EXPECT_EQ(format_memory(103'079'215'104), "96 GiB");
+  EXPECT_EQ(format_memory(25'276'514'304), "23.5 GiB");
+  EXPECT_EQ(format_memory((1ull << 30) - 1), "1.0 GiB");
+}
+
 TEST(Bytes, AreParsedWithDecimalAndBinaryUnits) {
   EXPECT_EQ(parse_bytes("4096"), 4096u);
   EXPECT_EQ(parse_bytes("64 MiB"), 64u << 20);

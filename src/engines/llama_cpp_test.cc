@@ -72,9 +72,9 @@ TEST(LlamaCommandLine, IsThisForTheDefaults) {
                                           "--ctx-size",
                                           "8192",
                                           "--batch-size",
-                                          "128",
+                                          "64",
                                           "--ubatch-size",
-                                          "128",
+                                          "64",
                                           "--flash-attn",
                                           "auto",
                                           "--fit",
@@ -117,7 +117,7 @@ TEST(LlamaCommandLine, FollowsTheOptions) {
 }
 
 TEST(LlamaCommandLine, ChoosesABatchThatFitsTheBackend) {
-  EXPECT_EQ(value_of(command_line(model()), "--batch-size"), "128");
+  EXPECT_EQ(value_of(command_line(model()), "--batch-size"), "64");
   EXPECT_EQ(value_of(command_line(model(), real_capabilities(), kVulkan), "--ubatch-size"), "2048");
   LoadOptions options = model();
   options.n_batch = 512;

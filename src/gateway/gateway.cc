@@ -12,6 +12,7 @@
 #include "gateway/access.h"
 #include "gateway/admin.h"
 #include "gateway/api_error.h"
+#include "gateway/engine_request.h"
 #include "gateway/metrics.h"
 #include "gateway/relay.h"
 #include "gateway/request_fields.h"
@@ -108,8 +109,8 @@ struct Gateway::Impl {
   io::Task<void> handle(http::Exchange& exchange);
   io::Task<Result<void>> dispatch(http::Exchange& exchange, RouteKind& kind, int& status);
   io::Task<Result<void>> serve_model(http::Exchange& exchange, RouteKind kind);
-  io::Task<Result<void>> forward(http::Exchange& exchange, RouteKind kind, std::string model,
-                                 std::string body);
+  io::Task<Result<void>> forward(http::Exchange& exchange, std::string model,
+                                 EngineRequest request);
   Result<std::string> page(const http::RequestHead& request) const;
   Result<std::string> models_page(std::string_view path, const RouteTable& table) const;
   http::Headers cors_headers(const http::RequestHead& request) const;
@@ -252,19 +253,20 @@ io::Task<Result<void>> Gateway::Impl::serve_model(http::Exchange& exchange, Rout
                    "Set \"model\" to one of those that GET /v1/models lists.");
   }
   // From here on the client is watched: it may leave while the model loads or reads the prompt.
-  auto work = forward(exchange, kind, *fields.model, std::move(body));
+  EngineRequest request = make_engine_request(kind, fields, std::move(body));
+  auto work = forward(exchange, *fields.model, std::move(request));
   auto watching = exchange.client_gone();
   auto outcome = co_await io::wait_for_one(std::move(work), std::move(watching));
   if (outcome.index() == 1) co_return fail(http::kPeerClosed, "The client left.");
   co_return std::move(std::get<0>(outcome));
 }
 
-io::Task<Result<void>> Gateway::Impl::forward(http::Exchange& exchange, RouteKind kind,
-                                              std::string model, std::string body) {
+io::Task<Result<void>> Gateway::Impl::forward(http::Exchange& exchange, std::string model,
+                                              EngineRequest request) {
   const auto table = control.routes();
   std::optional<ActiveRequest> active;
   if (const Route* route = table->find(model)) {
-    YOKE_CO_CHECK(check_type(*route, kind));
+    YOKE_CO_CHECK(check_type(*route, request.kind));
     active.emplace(route->load);
   }
   auto waiting = control.await_ready(model, config.start_timeout);
@@ -272,7 +274,7 @@ io::Task<Result<void>> Gateway::Impl::forward(http::Exchange& exchange, RouteKin
   http::Headers extra = cors_headers(exchange.request());
   const RelayLimits limits{config.first_byte_timeout, config.idle_timeout};
   RelayTarget target{std::move(model), std::move(engine), limits};
-  auto relaying = relay(exchange, std::move(target), std::move(body), std::move(extra), metrics);
+  auto relaying = relay(exchange, std::move(target), std::move(request), std::move(extra), metrics);
   auto relayed = co_await std::move(relaying);
   if (!relayed && relayed.error().code != http::kPeerClosed &&
       status_of(relayed.error().code) >= 500) {

@@ -1,5 +1,8 @@
 #include "gateway/relay.h"
 
+#include <thread>
+
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -31,8 +34,9 @@ class Relay : public testing::Test {
     auto body = co_await exchange.read_body();
     RelayTarget target{"m", {"127.0.0.1", test.engine_.port()}, test.limits_};
     http::Headers extra{{"X-Extra", "1"}};
+    EngineRequest request{std::move(*body), test.form_, RouteKind::kChat};
     auto work =
-        relay(exchange, std::move(target), std::move(*body), std::move(extra), test.metrics_);
+        relay(exchange, std::move(target), std::move(request), std::move(extra), test.metrics_);
     auto watching = exchange.client_gone();
     auto outcome = co_await io::wait_for_one(std::move(work), std::move(watching));
     if (outcome.index() == 1 || std::get<0>(outcome)) co_return;
@@ -48,6 +52,14 @@ class Relay : public testing::Test {
     return client;
   }
 
+  // The engine's end of a request that has arrived.
+  RawClient engine_peer() {
+    RawClient peer = engine_.accept();
+    peer.receive_until("\r\n\r\n{}");
+    return peer;
+  }
+
+  ReplyForm form_ = ReplyForm::kAsIs;
   RelayLimits limits_{5s, 5s};
   Metrics metrics_;
   RawServer engine_;
@@ -71,8 +83,7 @@ TEST_F(Relay, PassesTheRequestOnWithoutSecrets) {
 
 TEST_F(Relay, FramesTheStreamAnew) {
   RawClient client = request();
-  RawClient peer = engine_.accept();
-  peer.receive_until("\r\n\r\n{}");
+  RawClient peer = engine_peer();
   peer.send(kStreamHead);
   // One event in two of the engine's chunks, sent in three segments cut inside the framing.
   peer.send("6\r\ndata: ");
@@ -85,8 +96,7 @@ TEST_F(Relay, FramesTheStreamAnew) {
 
 TEST_F(Relay, MindsTheHeadersOfAStream) {
   RawClient client = request();
-  RawClient peer = engine_.accept();
-  peer.receive_until("\r\n\r\n{}");
+  RawClient peer = engine_peer();
   peer.send(std::string(kStreamHead) + "1\r\nx\r\n0\r\n\r\n");
   const std::string reply = client.receive_until("0\r\n\r\n");
   EXPECT_THAT(reply, HasSubstr("\r\nX-Accel-Buffering: no\r\n"));
@@ -98,8 +108,7 @@ TEST_F(Relay, MindsTheHeadersOfAStream) {
 
 TEST_F(Relay, GivesTheEnginesRefusalsAStableCode) {
   RawClient client = request();
-  RawClient peer = engine_.accept();
-  peer.receive_until("\r\n\r\n{}");
+  RawClient peer = engine_peer();
   const std::string body =
       R"({"error":{"code":400,"message":"too long","type":"exceed_context_size_error"}})";
   peer.send("HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: " +
@@ -112,8 +121,7 @@ TEST_F(Relay, GivesTheEnginesRefusalsAStableCode) {
 
 TEST_F(Relay, AnEngineErrorWithoutAReasonIsOneAllTheSame) {
   RawClient client = request();
-  RawClient peer = engine_.accept();
-  peer.receive_until("\r\n\r\n{}");
+  RawClient peer = engine_peer();
   peer.send("HTTP/1.1 500 Oops\r\nContent-Length: 4\r\n\r\noops");
   const std::string reply = client.receive_until("}}");
   EXPECT_THAT(reply, StartsWith("HTTP/1.1 502 "));
@@ -122,8 +130,7 @@ TEST_F(Relay, AnEngineErrorWithoutAReasonIsOneAllTheSame) {
 
 TEST_F(Relay, KeepsTheLengthOfAWholeAnswer) {
   RawClient client = request();
-  RawClient peer = engine_.accept();
-  peer.receive_until("\r\n\r\n{}");
+  RawClient peer = engine_peer();
   peer.send("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 4\r\n\r\n{\"\"}");
   const std::string reply = client.receive_until("{\"\"}");
   EXPECT_THAT(reply, StartsWith("HTTP/1.1 200 "));
@@ -133,8 +140,7 @@ TEST_F(Relay, KeepsTheLengthOfAWholeAnswer) {
 TEST_F(Relay, AnEngineThatDiesBeforeItsFirstByteIsAnError) {
   RawClient client = request();
   {
-    RawClient peer = engine_.accept();
-    peer.receive_until("\r\n\r\n{}");
+    RawClient peer = engine_peer();
     peer.send(kStreamHead);  // llama-server sends its head before the prefill.
   }
   EXPECT_THAT(client.receive_until("}}"), StartsWith("HTTP/1.1 503 "));
@@ -143,8 +149,7 @@ TEST_F(Relay, AnEngineThatDiesBeforeItsFirstByteIsAnError) {
 TEST_F(Relay, AnEngineThatDiesLaterEndsTheStreamWithAnErrorEvent) {
   RawClient client = request();
   {
-    RawClient peer = engine_.accept();
-    peer.receive_until("\r\n\r\n{}");
+    RawClient peer = engine_peer();
     peer.send(std::string(kStreamHead) + "9\r\ndata: a\n\n\r\n");
   }
   const std::string reply = client.receive_until("0\r\n\r\n");
@@ -157,8 +162,7 @@ TEST_F(Relay, AnEngineThatDiesLaterEndsTheStreamWithAnErrorEvent) {
 TEST_F(Relay, ACutAnswerThatIsNoStreamIsCutForTheClientToo) {
   RawClient client = request();
   {
-    RawClient peer = engine_.accept();
-    peer.receive_until("\r\n\r\n{}");
+    RawClient peer = engine_peer();
     peer.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"half\":");
   }
   const std::string reply = client.receive_all();
@@ -168,8 +172,7 @@ TEST_F(Relay, ACutAnswerThatIsNoStreamIsCutForTheClientToo) {
 
 TEST_F(Relay, AClientThatLeavesInPrefillClosesTheEnginesConnection) {
   RawClient client = request();
-  RawClient peer = engine_.accept();
-  peer.receive_until("\r\n\r\n{}");
+  RawClient peer = engine_peer();
   peer.send(kStreamHead);
   client.close();
   const auto start = std::chrono::steady_clock::now();
@@ -182,6 +185,105 @@ TEST_F(Relay, AnEngineThatSaysNothingTimesOut) {
   RawClient client = request();
   RawClient peer = engine_.accept();
   EXPECT_THAT(client.receive_until("}}"), StartsWith("HTTP/1.1 504 "));
+}
+
+constexpr std::string_view kProgress = "data: {\"prompt_progress\":{\"processed\":1}}\n\n";
+
+// As one of the engine's chunks.
+std::string chunk(std::string_view text) {
+  return fmt::format("{:x}\r\n{}\r\n", text.size(), text);
+}
+
+TEST_F(Relay, ProgressOfThePromptStaysHere) {
+  form_ = ReplyForm::kStream;
+  RawClient client = request();
+  RawClient peer = engine_peer();
+  peer.send(std::string(kStreamHead) + chunk(kProgress) + chunk(kProgress) + chunk("data: a\n\n") +
+            chunk("data: b\n\n") + "0\r\n\r\n");
+  const std::string reply = client.receive_until("0\r\n\r\n");
+  EXPECT_THAT(reply, Not(HasSubstr("progress")));
+  EXPECT_THAT(reply, EndsWith("data: b\n\n\r\n0\r\n\r\n"));
+  EXPECT_THAT(reply, HasSubstr("\r\n\r\n9\r\ndata: a\n\n"));
+}
+
+TEST_F(Relay, AnEngineThatFailsInPrefillIsAnErrorWithAStatus) {
+  form_ = ReplyForm::kStream;
+  RawClient client = request();
+  RawClient peer = engine_peer();
+  peer.send(std::string(kStreamHead) + chunk(kProgress) +
+            chunk("data: {\"error\":{\"code\":500,\"message\":\"Compute error.\"}}\n\n") +
+            "0\r\n\r\n");
+  const std::string reply = client.receive_until("}}");
+  EXPECT_THAT(reply, StartsWith("HTTP/1.1 502 "));
+  EXPECT_THAT(reply, HasSubstr("Compute error."));
+}
+
+TEST_F(Relay, AClientThatWaitsForAPromptGetsPings) {
+  form_ = ReplyForm::kStream;
+  limits_.ping = 1ms;
+  RawClient client = request();
+  RawClient peer = engine_peer();
+  peer.send(kStreamHead);
+  std::this_thread::sleep_for(5ms);  // So that it is time for one.
+  peer.send(chunk(kProgress));
+  EXPECT_THAT(client.receive_until(":\n\n"), StartsWith("HTTP/1.1 200 "));
+}
+
+TEST_F(Relay, TheLimitOfPrefillIsOneForAllOfItsProgress) {
+  form_ = ReplyForm::kStream;
+  limits_.first_byte = 100ms;
+  RawClient client = request();
+  RawClient peer = engine_peer();
+  peer.send(kStreamHead);
+  const auto start = std::chrono::steady_clock::now();
+  std::string reply;
+  std::jthread engine([&](const std::stop_token& stop) {
+    while (!stop.stop_requested() && std::chrono::steady_clock::now() - start < 5s) {
+      peer.send(chunk(kProgress));
+      std::this_thread::sleep_for(10ms);
+    }
+  });
+  reply = client.receive_until("}}");
+  engine.request_stop();
+  EXPECT_THAT(reply, StartsWith("HTTP/1.1 504 "));
+}
+
+constexpr std::string_view kToken =
+    "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}],"
+    "\"object\":\"chat.completion.chunk\"}\n\n";
+
+TEST_F(Relay, AWholeReplyIsPutTogether) {
+  form_ = ReplyForm::kWhole;
+  RawClient client = request();
+  RawClient peer = engine_peer();
+  peer.send(std::string(kStreamHead) + chunk(kProgress) + chunk(kToken) + chunk(kToken) +
+            chunk("data: [DONE]\n\n") + "0\r\n\r\n");
+  const std::string reply = client.receive_until("}]");
+  EXPECT_THAT(reply, HasSubstr("Content-Type: application/json; charset=utf-8\r\n"));
+  EXPECT_THAT(reply, HasSubstr("\r\nX-Extra: 1\r\n"));
+  EXPECT_THAT(reply, HasSubstr("\"content\":\"aa\""));
+  EXPECT_THAT(reply, Not(HasSubstr("event-stream")));
+}
+
+TEST_F(Relay, AWholeReplyThatIsCutIsAnError) {
+  form_ = ReplyForm::kWhole;
+  for (const bool properly : {false, true}) {  // With the end of the chunks, or without.
+    RawClient client = request();
+    {
+      RawClient peer = engine_peer();
+      peer.send(std::string(kStreamHead) + chunk(kToken) + (properly ? "0\r\n\r\n" : ""));
+    }
+    EXPECT_THAT(client.receive_until("}}"), StartsWith("HTTP/1.1 503 "));
+  }
+}
+
+TEST_F(Relay, AnErrorInAWholeReplyHasItsStatus) {
+  form_ = ReplyForm::kWhole;
+  RawClient client = request();
+  RawClient peer = engine_peer();
+  peer.send(std::string(kStreamHead) + chunk(kToken) +
+            chunk("data: {\"error\":{\"code\":400,\"type\":\"exceed_context_size_error\"}}\n\n"));
+  EXPECT_THAT(client.receive_until("}}"), StartsWith("HTTP/1.1 400 "));
 }
 
 }  // namespace

@@ -36,22 +36,24 @@ class Handler {
     return open();
   }
   bool on_object_end(std::size_t, error_code&) { return close(); }
-  bool on_array_begin(error_code&) { return open(); }
+  bool on_array_begin(error_code&) {
+    if (at_ == Place::kPrompt) fields.several_choices = true;
+    return open();
+  }
   bool on_array_end(std::size_t, error_code&) { return close(); }
 
   bool on_key_part(JsonText text, std::size_t, error_code&) { return add(key_, text); }
   bool on_key(JsonText text, std::size_t, error_code&) {
     add(key_, text);
-    at_model_ = depth_ == 1 && key_ == "model";
-    at_stream_ = depth_ == 1 && key_ == "stream";
+    at_ = depth_ == 1 ? place_of(key_) : Place::kElsewhere;
     key_.clear();
     return true;
   }
   bool on_string_part(JsonText text, std::size_t, error_code&) {
-    return !at_model_ || add(value_, text);
+    return at_ != Place::kModel || add(value_, text);
   }
   bool on_string(JsonText text, std::size_t, error_code&) {
-    if (at_model_) {
+    if (at_ == Place::kModel) {
       add(value_, text);
       fields.model = std::exchange(value_, {});
       model_is_string = true;
@@ -59,11 +61,15 @@ class Handler {
     return scalar_done();
   }
   bool on_number_part(JsonText, error_code&) { return true; }
-  bool on_int64(std::int64_t, JsonText, error_code&) { return other_scalar(); }
+  bool on_int64(std::int64_t value, JsonText, error_code&) {
+    if (at_ == Place::kChoices && value > 1) fields.several_choices = true;
+    return other_scalar();
+  }
   bool on_uint64(std::uint64_t, JsonText, error_code&) { return other_scalar(); }
   bool on_double(double, JsonText, error_code&) { return other_scalar(); }
   bool on_bool(bool value, error_code&) {
-    if (at_stream_) fields.stream = value;
+    if (at_ == Place::kStream) fields.stream = value;
+    if (at_ == Place::kProgress) fields.wants_progress = value;
     return other_scalar();
   }
   bool on_null(error_code&) { return scalar_done(); }
@@ -71,9 +77,20 @@ class Handler {
   bool on_comment(JsonText, error_code&) { return true; }
 
  private:
+  // The field of the request that the parser is at.
+  enum class Place { kElsewhere, kModel, kStream, kChoices, kPrompt, kProgress };
+
+  static Place place_of(std::string_view key) {
+    if (key == "model") return Place::kModel;
+    if (key == "stream") return Place::kStream;
+    if (key == "n") return Place::kChoices;
+    if (key == "prompt") return Place::kPrompt;
+    if (key == "return_progress") return Place::kProgress;
+    return Place::kElsewhere;
+  }
   bool open() {
-    if (at_model_) model_is_string = false;
-    at_model_ = at_stream_ = false;
+    if (at_ == Place::kModel) model_is_string = false;
+    at_ = Place::kElsewhere;
     ++depth_;
     return true;
   }
@@ -82,11 +99,11 @@ class Handler {
     return true;
   }
   bool other_scalar() {
-    if (at_model_) model_is_string = false;
+    if (at_ == Place::kModel) model_is_string = false;
     return scalar_done();
   }
   bool scalar_done() {
-    at_model_ = at_stream_ = false;
+    at_ = Place::kElsewhere;
     return true;
   }
   static bool add(std::string& text, JsonText more) {
@@ -95,8 +112,7 @@ class Handler {
   }
 
   int depth_ = 0;
-  bool at_model_ = false;
-  bool at_stream_ = false;
+  Place at_ = Place::kElsewhere;
   std::string key_;
   std::string value_;
 };

@@ -1,4 +1,5 @@
-// What the gateway has to know of a request's body to route it, found without building a document.
+// What the gateway has to know of a request's body to route it and to put it to an engine, found
+// without building a document.
 // Pure; any thread.
 #pragma once
 
@@ -13,6 +14,8 @@ namespace yoke::gateway {
 struct RequestFields {
   std::optional<std::string> model;
   bool stream = false;
+  bool several_choices = false;  // More than one answer may come: n > 1, or a list of prompts.
+  bool wants_progress = false;   // llama-server's return_progress.
 };
 
 // Reads the whole body, so that what is no JSON object never reaches an engine. kInvalidJson with

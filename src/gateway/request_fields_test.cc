@@ -23,6 +23,18 @@ TEST(RequestFields, ReadsStream) {
   EXPECT_FALSE(read_request_fields(R"({"model":"m","stream":null})")->stream);
 }
 
+TEST(RequestFields, KnowsWhenSeveralAnswersMayCome) {
+  const auto several = [](const char* body) { return read_request_fields(body)->several_choices; };
+  EXPECT_TRUE(several(R"({"n":2})"));
+  EXPECT_TRUE(several(R"({"prompt":["a"]})"));
+  EXPECT_FALSE(several(R"({"n":1,"prompt":"a","stop":["b"],"messages":[{"n":2,"prompt":[]}]})"));
+}
+
+TEST(RequestFields, ReadsTheWishForProgress) {
+  EXPECT_TRUE(read_request_fields(R"({"return_progress":true})")->wants_progress);
+  EXPECT_FALSE(read_request_fields(R"({"return_progress":false})")->wants_progress);
+}
+
 TEST(RequestFields, TheModelMayBeAbsent) {
   EXPECT_EQ(read_request_fields("{}")->model, std::nullopt);
   EXPECT_EQ(read_request_fields(R"({"model":null})")->model, std::nullopt);

@@ -159,6 +159,10 @@ class Yoke:
         with Connection(self.instance(model)["port"]) as connection:
             return connection.ask("GET", path).json()
 
+    def engine_post(self, model, path, body):
+        with Connection(self.instance(model)["port"], limit_s=REAL_LIMIT_S) as connection:
+            return connection.ask("POST", path, body).json()
+
     def metric(self, name):
         line = re.search(rf"^{re.escape(name)} (\S+)$", self.get("/metrics").body.decode(), re.M)
         return float(line[1])

@@ -65,7 +65,9 @@ class StreamingTest(E2eTest):
         self.assertEqual([item["index"] for item in reply.json()["data"]], [0, 1])
 
     def test_engine_gets_the_body_as_it_was_sent(self):
-        body = json.dumps(chat_body("chat", "\u00fc\U0001f42e", unknown=[1.50, None])).encode()
+        # Where the client asks for a stream with progress itself, Yoke has nothing to add.
+        body = json.dumps(chat_body("chat", "\u00fc\U0001f42e", unknown=[1.50, None], stream=True,
+                                    return_progress=True)).encode()
         body = body.replace(b"{", b"{ \n", 1)
         self.assertEqual(self.yoke.post("/v1/chat/completions", body).status, 200)
         stats = self.stats()
@@ -75,8 +77,20 @@ class StreamingTest(E2eTest):
         content = "x" * (8 * MIB)
         reply = self.yoke.chat("chat", content)
         self.assertEqual(reply.status, 200, reply)
-        self.assertEqual(self.stats()["last_body_bytes"],
-                         len(json.dumps(chat_body("chat", content))))
+        self.assertGreater(self.stats()["last_body_bytes"],
+                           len(json.dumps(chat_body("chat", content))))
+
+    def test_progress_of_the_prompt_is_for_those_who_ask(self):
+        with self.yoke.stream("chat", seed=1) as events:
+            self.assertFalse(any("prompt_progress" in event for event in events))
+        with self.yoke.stream("chat", seed=1, return_progress=True) as events:
+            self.assertTrue(any("prompt_progress" in event for event in events))
+
+    def test_whole_text_completion(self):
+        reply = self.yoke.post("/v1/completions", {"model": "chat", "prompt": "x", "seed": 2}).json()
+        self.assertEqual(reply["object"], "text_completion")
+        self.assertEqual(reply["choices"][0]["text"], fake_text(2, 5))
+        self.assertEqual(reply["usage"]["completion_tokens"], 5)
 
     def test_request_in_chunks(self):
         body = json.dumps(chat_body("chat", seed=4)).encode()

@@ -108,11 +108,15 @@ Completion::End Completion::serve_in_slot(size_t slot) {
   }
   if (request_.stream && !behaviour_.late_headers) {
     if (const Wait sent = begin_stream_once(); sent != Wait::kReady) return end_of(sent);
+    if (const Wait sent = report_progress(0); sent != Wait::kReady) return end_of(sent);
   }
   const int64_t start_ns = monotonic_ns();
   const Wait prefilled = pause_until(start_ns + behaviour_.prefill_ms * kNsPerMs);
   if (prefilled != Wait::kElapsed) return end_of(prefilled);
   facts_.prompt_ms = ms_since(start_ns);
+  if (const Wait sent = report_progress(facts_.prompt_tokens); sent != Wait::kReady) {
+    return end_of(sent);
+  }
 
   const int64_t generation_start_ns = monotonic_ns();
   const End end = generate(slot);
@@ -245,6 +249,11 @@ Wait Completion::say(std::string_view text) {
 
 Wait Completion::begin_stream_once() {
   return request_.stream && !writer_.stream_begun() ? writer_.begin_stream() : Wait::kReady;
+}
+
+Wait Completion::report_progress(int64_t processed) {
+  if (!request_.return_progress || !writer_.stream_begun()) return Wait::kReady;
+  return writer_.write(events_.progress(processed, facts_));
 }
 
 std::string Completion::full_body() const {

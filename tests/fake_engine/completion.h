@@ -37,6 +37,7 @@ class Completion {
   Wait pause_until(int64_t deadline_ns);
   Wait say(std::string_view text);
   Wait begin_stream_once();
+  Wait report_progress(int64_t processed);
   std::string full_body() const;
   // A line as llama-server's `function` writes it about a slot.
   void log(std::string_view function, std::string_view what) const;

@@ -104,6 +104,7 @@ ParsedCompletion parse_completion(Engine& engine, const HttpRequest& http, Compl
   }
   request.stream = json::is_true(find(*body, "stream"));
   request.include_usage = wants_usage(*body);
+  request.return_progress = request.stream && json::is_true(find(*body, "return_progress"));
   const auto seed = json::as_integer(find(*body, "seed"));
   request.seed = seed && *seed >= 0 ? static_cast<uint64_t>(*seed) : engine.next_seed();
   find_beginning(*body, request);

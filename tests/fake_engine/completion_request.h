@@ -18,6 +18,7 @@ struct CompletionRequest {
   std::string model;
   bool stream = false;
   bool include_usage = false;
+  bool return_progress = false;
   int64_t prompt_tokens = 0;
   int64_t inputs = 1;  // For embeddings.
   Behaviour behaviour;

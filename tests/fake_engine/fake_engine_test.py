@@ -321,6 +321,15 @@ class FakeEngineTest(unittest.TestCase):
         self.assertEqual(text["choices"][0]["text"], text_of(2, 2, 40))
         self.assertEqual(text["choices"][0]["finish_reason"], "length")
 
+    def test_progress_of_the_prompt(self):
+        events = self.start().post(None, stream=True, return_progress=True).events()
+        processed = [event["prompt_progress"]["processed"] for event in events
+                     if event != "[DONE]" and "prompt_progress" in event]
+        self.assertEqual(len(processed), 2)
+        self.assertEqual(processed[0], 0)
+        self.assertGreater(processed[1], 0)
+        self.assertTrue(all("prompt_progress" in event for event in events[:2]))
+
     def test_text_stream(self):
         events = self.start().post({"prompt": "x", "seed": 2, "stream": True, "fake": "tokens=2"},
                                    "/v1/completions").events()

@@ -100,6 +100,20 @@ std::string EventWriter::role() const {
          common_ + "}\n\n";
 }
 
+std::string EventWriter::progress(int64_t processed, const ReplyFacts& facts) const {
+  const std::string progress = MemberList()
+                                   .integer("total", facts.prompt_tokens)
+                                   .integer("cache", 0)
+                                   .integer("processed", processed)
+                                   .integer("time_ms", 0)
+                                   .object();
+  const std::string choice =
+      chat_ ? R"({"finish_reason":null,"index":0,"delta":{"role":"assistant","content":null}})"
+            : R"({"text":"","index":0,"logprobs":null,"finish_reason":null})";
+  return event(R"({"choices":[)" + choice + "]," + common_ + R"(,"prompt_progress":)" + progress +
+               '}');
+}
+
 std::string EventWriter::token(std::string_view text, std::optional<int64_t> t_ns) const {
   std::string out;
   out.reserve(common_.size() + text.size() + 160);

@@ -33,6 +33,9 @@ class EventWriter {
   // The first event of a chat; empty for plain completions.
   std::string role() const;
 
+  // How much of the prompt is read: nothing yet, or all of it.
+  std::string progress(int64_t processed, const ReplyFacts& facts) const;
+
   // `t_ns`: the time stamp to carry.
   std::string token(std::string_view text, std::optional<int64_t> t_ns) const;
 
