@@ -18,6 +18,8 @@ void append_members(std::string& object, std::string_view members) {
 EngineRequest make_engine_request(RouteKind kind, const RequestFields& fields, std::string body) {
   EngineRequest request{std::move(body), ReplyForm::kAsIs, kind};
   if (kind != RouteKind::kChat && kind != RouteKind::kCompletion) return request;
+  // llama-server: "logprobs is not supported with tools + stream".
+  if (fields.tools && fields.logprobs) return request;
   if (!fields.stream) {
     append_members(request.body, R"("stream":true,"stream_options":{"include_usage":true},)"
                                  R"("return_progress":true)");

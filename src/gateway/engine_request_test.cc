@@ -39,6 +39,8 @@ TEST(EngineRequest, WhatTheRelayCouldNotTurnBackIsLeftAlone) {
     EXPECT_EQ(request.form, ReplyForm::kAsIs) << body;
     EXPECT_EQ(request.body, body);
   }
+  const std::string tools = R"({"model":"m","tools":[],"logprobs":true})";
+  EXPECT_EQ(made(RouteKind::kChat, tools).body, tools);
   const std::string embedding = R"({"model":"m","input":"a"})";
   EXPECT_EQ(made(RouteKind::kEmbedding, embedding).body, embedding);
   EXPECT_EQ(made(RouteKind::kRerank, embedding).form, ReplyForm::kAsIs);

@@ -38,6 +38,7 @@ class Handler {
   bool on_object_end(std::size_t, error_code&) { return close(); }
   bool on_array_begin(error_code&) {
     if (at_ == Place::kPrompt) fields.several_choices = true;
+    if (at_ == Place::kTools) fields.tools = true;
     return open();
   }
   bool on_array_end(std::size_t, error_code&) { return close(); }
@@ -70,6 +71,7 @@ class Handler {
   bool on_bool(bool value, error_code&) {
     if (at_ == Place::kStream) fields.stream = value;
     if (at_ == Place::kProgress) fields.wants_progress = value;
+    if (at_ == Place::kLogprobs) fields.logprobs = value;
     return other_scalar();
   }
   bool on_null(error_code&) { return scalar_done(); }
@@ -78,7 +80,7 @@ class Handler {
 
  private:
   // The field of the request that the parser is at.
-  enum class Place { kElsewhere, kModel, kStream, kChoices, kPrompt, kProgress };
+  enum class Place { kElsewhere, kModel, kStream, kChoices, kPrompt, kProgress, kTools, kLogprobs };
 
   static Place place_of(std::string_view key) {
     if (key == "model") return Place::kModel;
@@ -86,6 +88,8 @@ class Handler {
     if (key == "n") return Place::kChoices;
     if (key == "prompt") return Place::kPrompt;
     if (key == "return_progress") return Place::kProgress;
+    if (key == "tools") return Place::kTools;
+    if (key == "logprobs") return Place::kLogprobs;
     return Place::kElsewhere;
   }
   bool open() {

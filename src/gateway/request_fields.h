@@ -16,6 +16,8 @@ struct RequestFields {
   bool stream = false;
   bool several_choices = false;  // More than one answer may come: n > 1, or a list of prompts.
   bool wants_progress = false;   // llama-server's return_progress.
+  bool tools = false;            // A list of them.
+  bool logprobs = false;
 };
 
 // Reads the whole body, so that what is no JSON object never reaches an engine. kInvalidJson with
