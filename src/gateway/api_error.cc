@@ -39,6 +39,7 @@ constexpr std::array kStatuses{
     StatusOfCode{kEngineError, 502},
     StatusOfCode{kTimeout, 504},
     StatusOfCode{supervisor::kEngineFailed, 503},
+    StatusOfCode{kCannotContinue, 503},
     StatusOfCode{supervisor::kModelLoading, 503},
     StatusOfCode{supervisor::kShuttingDown, 503},
     StatusOfCode{engines::kModelFileMissing, 503},

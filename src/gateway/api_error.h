@@ -17,6 +17,7 @@ inline constexpr ErrorCode kContextLengthExceeded{"context_length_exceeded"};
 inline constexpr ErrorCode kRefusedByEngine{"refused_by_engine"};
 inline constexpr ErrorCode kNotSupported{"not_supported"};
 inline constexpr ErrorCode kEngineError{"engine_error"};
+inline constexpr ErrorCode kCannotContinue{"cannot_continue"};
 inline constexpr ErrorCode kInvalidApiKey{"invalid_api_key"};
 inline constexpr ErrorCode kOriginNotAllowed{"origin_not_allowed"};
 inline constexpr ErrorCode kHostNotAllowed{"host_not_allowed"};

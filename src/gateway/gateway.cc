@@ -12,9 +12,10 @@
 #include "gateway/access.h"
 #include "gateway/admin.h"
 #include "gateway/api_error.h"
+#include "gateway/delivery.h"
 #include "gateway/engine_request.h"
+#include "gateway/failover.h"
 #include "gateway/metrics.h"
-#include "gateway/relay.h"
 #include "gateway/request_fields.h"
 #include "http/server.h"
 #include "io/wait_for_one.h"
@@ -269,18 +270,11 @@ io::Task<Result<void>> Gateway::Impl::forward(http::Exchange& exchange, std::str
     YOKE_CO_CHECK(check_type(*route, request.kind));
     active.emplace(route->load);
   }
-  auto waiting = control.await_ready(model, config.start_timeout);
-  YOKE_CO_TRY(http::Endpoint engine, co_await std::move(waiting));
-  http::Headers extra = cors_headers(exchange.request());
-  const RelayLimits limits{config.first_byte_timeout, config.idle_timeout};
-  RelayTarget target{std::move(model), std::move(engine), limits};
-  auto relaying = relay(exchange, std::move(target), std::move(request), std::move(extra), metrics);
-  auto relayed = co_await std::move(relaying);
-  if (!relayed && relayed.error().code != http::kPeerClosed &&
-      status_of(relayed.error().code) >= 500) {
-    metrics.count_engine_error();
-  }
-  co_return relayed;
+  const FailoverLimits limits{config.start_timeout,
+                              {config.first_byte_timeout, config.idle_timeout}};
+  Delivery delivery(exchange, cors_headers(exchange.request()), metrics);
+  auto answering = answer(delivery, control, std::move(model), std::move(request), limits);
+  co_return co_await std::move(answering);
 }
 
 Result<std::unique_ptr<Gateway>> Gateway::start(io::ContextPool& pool,

@@ -96,7 +96,16 @@ void Metrics::count_first_byte(std::chrono::nanoseconds after) {
 }
 
 void Metrics::count_client_gone() { mine().clients_gone.fetch_add(1, std::memory_order_relaxed); }
-void Metrics::count_engine_error() { mine().engine_errors.fetch_add(1, std::memory_order_relaxed); }
+
+void Metrics::count_engine_trouble(int status) {
+  if (status >= 500) mine().engine_errors.fetch_add(1, std::memory_order_relaxed);
+}
+
+void Metrics::count_survival(bool continued) {
+  Shard& shard = mine();
+  (continued ? shard.continued : shard.replayed).fetch_add(1, std::memory_order_relaxed);
+}
+
 void Metrics::count_cut_stream() { mine().cut_streams.fetch_add(1, std::memory_order_relaxed); }
 
 std::string Metrics::text(const supervisor::RouteTable& table) const {
@@ -132,8 +141,14 @@ std::string Metrics::text(const supervisor::RouteTable& table) const {
          sum([](const Shard& s) -> const Counter& { return s.bytes; }));
   simple(out, "yoke_clients_gone_total", "counter", "Clients that left before their answer's end.",
          sum([](const Shard& s) -> const Counter& { return s.clients_gone; }));
-  simple(out, "yoke_engine_errors_total", "counter", "Requests that failed because of an engine.",
+  simple(out, "yoke_engine_errors_total", "counter", "Failures of engines that requests met.",
          sum([](const Shard& s) -> const Counter& { return s.engine_errors; }));
+  describe(out, "yoke_survived_total", "counter",
+           "Failures that clients did not notice, by what became of the request.");
+  fmt::format_to(to, "yoke_survived_total{{how=\"replayed\"}} {}\n",
+                 sum([](const Shard& s) -> const Counter& { return s.replayed; }));
+  fmt::format_to(to, "yoke_survived_total{{how=\"continued\"}} {}\n",
+                 sum([](const Shard& s) -> const Counter& { return s.continued; }));
   simple(out, "yoke_cut_streams_total", "counter", "Answers that ended with an error event.",
          sum([](const Shard& s) -> const Counter& { return s.cut_streams; }));
 

@@ -21,7 +21,10 @@ class Metrics {
   void count_chunk(std::size_t bytes);
   void count_first_byte(std::chrono::nanoseconds after);
   void count_client_gone();
-  void count_engine_error();
+  // An engine failed or refused with this status.
+  void count_engine_trouble(int status);
+  // An answer was put to another engine: from its beginning, or to go on where it was cut.
+  void count_survival(bool continued);
   void count_cut_stream();
 
   // The text for GET /metrics, with the instances of the table.
@@ -43,6 +46,8 @@ class Metrics {
     Counter clients_gone{0};
     Counter engine_errors{0};
     Counter cut_streams{0};
+    Counter replayed{0};
+    Counter continued{0};
   };
   static constexpr std::size_t kShards = 16;
 

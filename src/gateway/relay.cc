@@ -5,12 +5,11 @@
 
 #include <fmt/format.h>
 
-#include "base/log.h"
 #include "gateway/api_error.h"
 #include "gateway/engine_error.h"
+#include "gateway/event_stream.h"
 #include "gateway/relay_headers.h"
 #include "gateway/reply_assembly.h"
-#include "gateway/stream_start.h"
 #include "http/sse.h"
 
 namespace yoke::gateway {
@@ -19,17 +18,15 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-constexpr std::string_view kEventStream = "text/event-stream";
 constexpr std::string_view kPing = ":\n\n";
 constexpr int kStreamedErrorStatus = 500;  // Of an error event that tells none of its own.
 
 // One request on its way. The relay's coroutines share it; it lives in relay()'s frame.
 struct Passage {
-  http::Exchange& exchange;
+  Delivery& delivery;
   const RelayTarget& target;
-  const http::Headers& extra_headers;
-  Metrics& metrics;
   http::Response& response;
+  const Seam* seam;
   Clock::time_point start;
 
   // The engine may report progress for as long as it likes, but the limit is one for all of it.
@@ -40,16 +37,15 @@ struct Passage {
   }
   void first_byte_is_here() const {
     response.set_idle_timeout(target.limits.idle);
-    metrics.count_first_byte(Clock::now() - start);
+    delivery.metrics().count_first_byte(Clock::now() - start);
+  }
+  tl::unexpected<Error> trouble(const Error& error) const {
+    return fail(engine_trouble(target.model, error));
+  }
+  tl::unexpected<Error> broken_off() const {
+    return trouble({http::kPeerClosed, "The stream has no end."});
   }
 };
-
-tl::unexpected<Error> client_left() { return fail(http::kPeerClosed, "The client left."); }
-
-bool is_event_stream(const http::Headers& headers) {
-  const auto content_type = headers.get("Content-Type");
-  return content_type && content_type->starts_with(kEventStream);
-}
 
 int status_in(std::string_view error_event) {
   constexpr std::string_view kCode = "\"code\":";
@@ -62,6 +58,10 @@ int status_in(std::string_view error_event) {
   return status >= 400 && status < 600 ? status : kStreamedErrorStatus;
 }
 
+tl::unexpected<Error> refusal_in(const Passage& passage, std::string_view error_event) {
+  return fail(engine_refusal(passage.target.model, status_in(error_event), error_event));
+}
+
 // The engine's answer with a status of 400 or more, as an error of ours.
 io::Task<Error> read_refusal(http::Response& response, std::string model) {
   constexpr std::size_t kMaxRefusal = 64u << 10;
@@ -71,91 +71,56 @@ io::Task<Error> read_refusal(http::Response& response, std::string model) {
   co_return engine_refusal(model, response.head().status, *body);
 }
 
-// The engine failed in the middle of an answer. True if the client could be told in the stream.
-io::Task<bool> end_with_error_event(http::Exchange& exchange, Error error) {
-  const std::string event = "data: " + error_body(status_of(error.code), error) + "\n\n";
-  const auto written = co_await exchange.write(event);
-  if (!written) co_return false;
-  const auto ended = co_await exchange.end_reply();
-  co_return ended.has_value();
+// As the pieces come, whatever they are.
+io::Task<Result<void>> pass_pieces(const Passage& passage) {
+  const http::ResponseHead& head = passage.response.head();
+  bool waiting = true;  // For the first piece.
+  passage.wait_for_first_byte();
+  while (true) {
+    const auto read = co_await passage.response.read();
+    if (!read) co_return passage.trouble(read.error());
+    if (read->empty()) break;
+    if (waiting) passage.first_byte_is_here();
+    waiting = false;
+    auto sending = passage.delivery.send(head, *read);
+    YOKE_CO_CHECK(co_await std::move(sending));
+  }
+  auto ending = passage.delivery.end(head);
+  co_return co_await std::move(ending);
 }
 
-io::Task<Result<void>> begin(const Passage& passage) {
-  const http::ResponseHead& engines = passage.response.head();
-  http::ResponseHead head{engines.status, headers_for_client(engines.headers)};
-  if (is_event_stream(head.headers)) {
-    head.headers.set("X-Accel-Buffering", "no");  // Or nginx in front would collect the stream.
-    head.headers.set("Cache-Control", "no-cache");
-  }
-  for (const http::Header& header : passage.extra_headers) {
-    head.headers.set(header.name, header.value);
-  }
-  const auto begun = co_await passage.exchange.begin_reply(std::move(head));
-  if (!begun) co_return client_left();
-  co_return Result<void>{};
-}
-
-// The engine's answer is over before its end: the client is told in the way that is left.
-io::Task<Result<void>> cut_short(const Passage& passage, Error error) {
-  if (error.code == kCancelled) co_return Result<void>{};
-  if (!passage.exchange.reply_begun()) co_return fail(std::move(error));
-  log::warning("Model {}: an answer was cut: {}", passage.target.model, error.text());
-  passage.metrics.count_cut_stream();
-  if (is_event_stream(passage.response.head().headers)) {
-    co_await end_with_error_event(passage.exchange, std::move(error));
-  }
-  co_return Result<void>{};
-}
-
-io::Task<Result<void>> send_on(const Passage& passage, std::string_view piece) {
-  if (!passage.exchange.reply_begun()) {
-    auto beginning = begin(passage);
-    YOKE_CO_CHECK(co_await std::move(beginning));
-  }
-  const auto written = co_await passage.exchange.write(piece);
-  if (!written) co_return client_left();
-  co_return Result<void>{};
-}
-
-// As the pieces come; without the progress events before the first token, if they were our wish.
-io::Task<Result<void>> pass_pieces(const Passage& passage, bool drop_progress) {
-  StreamStart beginning;
-  bool waiting = true;  // For the first piece that is an answer.
+// Whole events as they come, without the progress before the first token.
+io::Task<Result<void>> pass_events(const Passage& passage) {
+  const http::ResponseHead& head = passage.response.head();
+  EventStream stream;
+  bool waiting = true;  // For the answer to begin.
   auto last_sent = passage.start;
   while (true) {
     if (waiting) passage.wait_for_first_byte();
     const auto read = co_await passage.response.read();
-    if (!read) {
-      auto ending = cut_short(passage, engine_trouble(passage.target.model, read.error()));
-      co_return co_await std::move(ending);
-    }
+    if (!read) co_return passage.trouble(read.error());
     if (read->empty()) break;
-    const std::string_view piece = drop_progress ? beginning.feed(*read) : *read;
-    if (waiting && (!drop_progress || beginning.over())) {
+    std::string_view events = stream.feed(*read);
+    if (waiting && stream.begun()) {
       waiting = false;
       passage.first_byte_is_here();
     }
-    if (const auto& error = beginning.error(); error && !waiting) {
-      auto ending =
-          cut_short(passage, engine_refusal(passage.target.model, status_in(*error), *error));
-      co_return co_await std::move(ending);
+    std::string joined;
+    if (passage.seam != nullptr && !events.empty()) {
+      joined = passage.seam->join(events);
+      events = joined;
     }
-    if (piece.empty() && Clock::now() - last_sent < passage.target.limits.ping) continue;
-    auto sending = send_on(passage, piece.empty() ? kPing : piece);
-    YOKE_CO_CHECK(co_await std::move(sending));
-    last_sent = Clock::now();
-    passage.metrics.count_chunk(piece.size());
+    const bool time_to_ping = Clock::now() - last_sent >= passage.target.limits.ping;
+    if (!events.empty() || (waiting && time_to_ping)) {
+      auto sending = passage.delivery.send_events(head, events.empty() ? kPing : events);
+      YOKE_CO_CHECK(co_await std::move(sending));
+      last_sent = Clock::now();
+    }
+    if (stream.error()) co_return refusal_in(passage, *stream.error());
   }
-  if (!beginning.rest().empty()) {
-    auto sending = send_on(passage, beginning.rest());
-    YOKE_CO_CHECK(co_await std::move(sending));
-  }
-  if (!passage.exchange.reply_begun()) {
-    auto beginning_reply = begin(passage);
-    YOKE_CO_CHECK(co_await std::move(beginning_reply));
-  }
-  co_await passage.exchange.end_reply();
-  co_return Result<void>{};
+  if (!passage.delivery.sent().complete()) co_return passage.broken_off();
+  auto ending = passage.delivery.end(head);
+  co_return co_await std::move(ending);
 }
 
 // The whole stream as one JSON document. An engine that fails on the way leaves nothing half done.
@@ -169,7 +134,7 @@ io::Task<Result<void>> pass_whole(const Passage& passage) {
   while (true) {
     if (waiting) passage.wait_for_first_byte();
     const auto read = co_await passage.response.read();
-    if (!read) co_return fail(engine_trouble(passage.target.model, read.error()));
+    if (!read) co_return passage.trouble(read.error());
     if (read->empty()) break;
     size += read->size();
     if (size > kMaxReply) co_return fail(kEngineError, "The engine's answer is too long.");
@@ -179,38 +144,22 @@ io::Task<Result<void>> pass_whole(const Passage& passage) {
       if (is_progress_event(event.data)) continue;
       if (waiting) passage.first_byte_is_here();
       waiting = false;
-      if (event.data.starts_with(R"({"error":)")) {
-        co_return fail(engine_refusal(passage.target.model, status_in(event.data), event.data));
-      }
+      if (is_error_event(event.data)) co_return refusal_in(passage, event.data);
       complete = complete || event.data == kStreamEnd;
-      if (complete) continue;
-      YOKE_CO_CHECK(reply.add(event.data));
+      if (!complete) YOKE_CO_CHECK(reply.add(event.data));
     }
   }
-  if (!complete) {
-    const Error error{http::kPeerClosed, "The stream has no end."};
-    co_return fail(engine_trouble(passage.target.model, error));
-  }
-  std::string body = reply.text();
-  passage.metrics.count_chunk(body.size());
-  http::ResponseHead head{200, headers_for_client(passage.response.head().headers)};
-  for (const std::string_view name : {"X-Accel-Buffering", "Cache-Control"})
-    head.headers.erase(name);
-  head.headers.set("Content-Type", "application/json; charset=utf-8");
-  for (const http::Header& header : passage.extra_headers) {
-    head.headers.set(header.name, header.value);
-  }
-  const auto replied = co_await passage.exchange.reply(std::move(head), std::move(body));
-  if (!replied) co_return client_left();
-  co_return Result<void>{};
+  if (!complete) co_return passage.broken_off();
+  auto sending = passage.delivery.send_whole(passage.response.head(), reply.text());
+  co_return co_await std::move(sending);
 }
 
 }  // namespace
 
-io::Task<Result<void>> relay(http::Exchange& exchange, RelayTarget target, EngineRequest request,
-                             http::Headers extra_headers, Metrics& metrics) {
+io::Task<Result<void>> relay(Delivery& delivery, RelayTarget target, EngineRequest request,
+                             const Seam* seam) {
   const auto start = Clock::now();
-  const http::RequestHead& head = exchange.request();
+  const http::RequestHead& head = delivery.request();
   http::ClientRequest to_engine{target.engine, {head.method, head.target}, std::move(request.body)};
   to_engine.head.headers = headers_for_engine(head.headers);
   http::ClientTimeouts timeouts;
@@ -224,11 +173,12 @@ io::Task<Result<void>> relay(http::Exchange& exchange, RelayTarget target, Engin
     Error refusal = co_await std::move(reading);
     co_return fail(std::move(refusal));
   }
-  const Passage passage{exchange, target, extra_headers, metrics, response, start};
-  const bool streams = is_event_stream(response.head().headers);
-  auto passing = streams && request.form == ReplyForm::kWhole
-                     ? pass_whole(passage)
-                     : pass_pieces(passage, streams && request.form == ReplyForm::kStream);
+  const Passage passage{delivery, target, response, seam, start};
+  if (!is_event_stream(response.head().headers) || request.form == ReplyForm::kAsIs) {
+    auto passing = pass_pieces(passage);
+    co_return co_await std::move(passing);
+  }
+  auto passing = request.form == ReplyForm::kWhole ? pass_whole(passage) : pass_events(passage);
   co_return co_await std::move(passing);
 }
 

@@ -1,15 +1,15 @@
-// Passing a request on to an engine and its answer back, piece by piece.
-// Runs on the connection's thread.
+// One try to get an answer from an engine: puts the request to it and passes what it says on to the
+// client, piece by piece. Runs on the connection's thread.
 #pragma once
 
 #include <chrono>
 #include <string>
 
 #include "base/result.h"
+#include "gateway/continuation.h"
+#include "gateway/delivery.h"
 #include "gateway/engine_request.h"
-#include "gateway/metrics.h"
 #include "http/client.h"
-#include "http/server.h"
 #include "io/task.h"
 
 namespace yoke::gateway {
@@ -28,13 +28,13 @@ struct RelayTarget {
   RelayLimits limits;
 };
 
-// Puts the request to the engine and passes its answer to the client, in the form that the client
-// asked for. The next piece is read from the engine only when the client took the last one. What
-// goes wrong before the client was sent anything, the engine's own refusals too, is an error for
-// the caller to answer; later, an event stream ends with an error event, and any other reply is
-// cut. kPeerClosed: the client left, or took nothing for too long. When it leaves, cancel the task:
-// dropping the connection tells the engine to stop. The extra headers join the answer's.
-io::Task<Result<void>> relay(http::Exchange& exchange, RelayTarget target, EngineRequest request,
-                             http::Headers extra_headers, Metrics& metrics);
+// Returns when the answer is complete, in the form that the client asked for. The next piece is
+// read from the engine only when the client took the last one. Errors: kEngineFailed if the engine
+// died or broke off; kTimeout; its own refusals; kPeerClosed if the client left or took nothing for
+// too long. delivery.begun() tells whether the client was sent something before. When it leaves,
+// cancel the task: dropping the connection tells the engine to stop. `seam`, if any, joins the
+// events to what other engines said before, and outlives the call.
+io::Task<Result<void>> relay(Delivery& delivery, RelayTarget target, EngineRequest request,
+                             const Seam* seam = nullptr);
 
 }  // namespace yoke::gateway

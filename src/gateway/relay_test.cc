@@ -33,14 +33,19 @@ class Relay : public testing::Test {
   static io::Task<void> serve(http::Exchange& exchange, Relay& test) {
     auto body = co_await exchange.read_body();
     RelayTarget target{"m", {"127.0.0.1", test.engine_.port()}, test.limits_};
-    http::Headers extra{{"X-Extra", "1"}};
+    Delivery delivery(exchange, {{"X-Extra", "1"}}, test.metrics_);
     EngineRequest request{std::move(*body), test.form_, RouteKind::kChat};
-    auto work =
-        relay(exchange, std::move(target), std::move(request), std::move(extra), test.metrics_);
+    auto work = relay(delivery, std::move(target), std::move(request));
     auto watching = exchange.client_gone();
     auto outcome = co_await io::wait_for_one(std::move(work), std::move(watching));
     if (outcome.index() == 1 || std::get<0>(outcome)) co_return;
-    ErrorReply reply = error_reply(std::get<0>(outcome).error());
+    Error& error = std::get<0>(outcome).error();
+    if (delivery.begun()) {
+      auto ending = delivery.end_with(std::move(error));
+      co_await std::move(ending);
+      co_return;
+    }
+    ErrorReply reply = error_reply(error);
     co_await exchange.reply(std::move(reply.head), std::move(reply.body));
   }
 
@@ -199,10 +204,10 @@ TEST_F(Relay, ProgressOfThePromptStaysHere) {
   RawClient client = request();
   RawClient peer = engine_peer();
   peer.send(std::string(kStreamHead) + chunk(kProgress) + chunk(kProgress) + chunk("data: a\n\n") +
-            chunk("data: b\n\n") + "0\r\n\r\n");
+            chunk("data: [DONE]\n\n") + "0\r\n\r\n");
   const std::string reply = client.receive_until("0\r\n\r\n");
   EXPECT_THAT(reply, Not(HasSubstr("progress")));
-  EXPECT_THAT(reply, EndsWith("data: b\n\n\r\n0\r\n\r\n"));
+  EXPECT_THAT(reply, EndsWith("data: [DONE]\n\n\r\n0\r\n\r\n"));
   EXPECT_THAT(reply, HasSubstr("\r\n\r\n9\r\ndata: a\n\n"));
 }
 

@@ -27,6 +27,8 @@ using Clock = std::chrono::steady_clock;
 
 // After the engines are gone their tasks end by themselves.
 constexpr auto kTaskEndLimit = 60s;
+// A client sees a dead engine's connection close before the kernel has told of the process's end.
+constexpr auto kDeathNotice = 500ms;
 
 tl::unexpected<Error> no_such_model(const RouteTable& table, std::string_view model) {
   std::vector<std::string_view> names;
@@ -47,7 +49,8 @@ struct ControlLoop::Impl {
 
   io::Task<Result<void>> begin(config::Config config);
   io::Task<bool> end(std::chrono::milliseconds grace);
-  io::Task<Result<http::Endpoint>> wait_ready(std::string model, Clock::time_point deadline);
+  io::Task<Result<ReadyEngine>> wait_ready(std::string model, Clock::time_point deadline,
+                                           std::uint64_t failed_start);
   io::Task<Result<std::vector<LogEntry>>> wait_logs(std::string model, LogCursor cursor,
                                                     Clock::time_point deadline);
   Instance* find(std::string_view model);
@@ -98,21 +101,26 @@ io::Task<bool> ControlLoop::Impl::end(std::chrono::milliseconds grace) {
   co_return co_await tasks.join(kTaskEndLimit);
 }
 
-io::Task<Result<http::Endpoint>> ControlLoop::Impl::wait_ready(std::string model,
-                                                               Clock::time_point deadline) {
+io::Task<Result<ReadyEngine>> ControlLoop::Impl::wait_ready(std::string model,
+                                                            Clock::time_point deadline,
+                                                            std::uint64_t failed_start) {
   Instance* instance = find(model);
   if (instance == nullptr) co_return no_such_model(*table.get(), model);
   instance->ask();
+  const auto alive_at = Clock::now() + kDeathNotice;
   while (true) {
     const Route& route = instance->route();
     if (stopping) co_return fail(kShuttingDown, "This server is shutting down.");
-    if (route.state == InstanceState::kReady) co_return route.endpoint;
+    const bool suspect = route.start == failed_start && Clock::now() < alive_at;
+    if (route.state == InstanceState::kReady && !suspect) {
+      co_return ReadyEngine{route.endpoint, route.start};
+    }
     if (instance->has_given_up()) co_return fail(route.error.value());
     if (Clock::now() >= deadline) {
       co_return fail(kModelLoading, fmt::format("The model '{}' is still loading.", model),
                      "Try again in a while; `yoke logs " + model + "` shows how far it is.");
     }
-    co_await changed.wait_until(deadline);
+    co_await changed.wait_until(suspect ? std::min(alive_at, deadline) : deadline);
   }
 }
 
@@ -164,14 +172,17 @@ ControlLoop::~ControlLoop() { stop(0ms); }
 
 std::shared_ptr<const RouteTable> ControlLoop::routes() const { return impl_->table.get(); }
 
-io::Task<Result<http::Endpoint>> ControlLoop::await_ready(std::string model,
-                                                          std::chrono::milliseconds limit) {
+io::Task<Result<ReadyEngine>> ControlLoop::await_ready(std::string model,
+                                                       std::chrono::milliseconds limit,
+                                                       std::uint64_t failed_start) {
   {
     const auto table = routes();
     const Route* route = table->find(model);
-    if (route != nullptr && route->state == InstanceState::kReady) co_return route->endpoint;
+    if (route != nullptr && route->state == InstanceState::kReady && route->start != failed_start) {
+      co_return ReadyEngine{route->endpoint, route->start};
+    }
   }
-  auto waiting = impl_->wait_ready(std::move(model), Clock::now() + limit);
+  auto waiting = impl_->wait_ready(std::move(model), Clock::now() + limit, failed_start);
   auto call = io::call_on(impl_->executor, std::move(waiting));
   auto endpoint = co_await std::move(call);
   if (!endpoint) co_return fail(kCancelled, "The request was cancelled.");

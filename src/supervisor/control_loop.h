@@ -34,6 +34,12 @@ struct LogEntry {
 // The lines that a reader of logs has seen: the last number by model.
 using LogCursor = std::map<std::string, std::uint64_t>;
 
+// An engine that answers.
+struct ReadyEngine {
+  http::Endpoint endpoint;
+  std::uint64_t start = 0;  // Route::start of its process.
+};
+
 class ControlLoop {
  public:
   // Finds the engine and asks it what it can do. Blocks for the moment that takes.
@@ -48,8 +54,10 @@ class ControlLoop {
   std::shared_ptr<const RouteTable> routes() const;
 
   // Where the model answers, once it does. Any thread. kModelNotFound with the nearest name; the
-  // reason if it has failed for good; kModelLoading after `limit`.
-  io::Task<Result<http::Endpoint>> await_ready(std::string model, std::chrono::milliseconds limit);
+  // reason if it has failed for good; kModelLoading after `limit`. `failed_start`: the process that
+  // broke an answer off just now. If it died, as is likely, its end is waited for.
+  io::Task<Result<ReadyEngine>> await_ready(std::string model, std::chrono::milliseconds limit,
+                                            std::uint64_t failed_start = 0);
 
   // The lines beyond the cursor, of one model or of all (empty name), oldest first, and moves the
   // cursor. If there is none, waits for one, `limit` at most. Any thread. kModelNotFound,

@@ -130,6 +130,7 @@ io::Task<Instance::Ended> Instance::live_once() {
   if (!child) co_return load_error(FailureClass::kLoadFailed, std::move(child.error()));
   child_ = std::move(*child);
   route_.pid = child_->pid();
+  ++route_.start;
   log::info("Model {}: starting {} on port {} (pid {}).", model_.name, route_.engine, *port,
             route_.pid);
   listener_.on_route();

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -31,6 +32,7 @@ struct Route {
   config::ServerType type = config::ServerType::kLlm;
   InstanceState state = InstanceState::kPlanned;
   http::Endpoint endpoint{};                      // Where it answers when ready.
+  std::uint64_t start = 0;                        // Counts the engine's processes, from 1.
   std::string engine{};                           // "llama.cpp 0.5.0"
   std::string backend{};                          // "cpu"
   int pid = 0;                                    // 0: no process.

@@ -293,6 +293,16 @@ class E2eTest(unittest.TestCase):
                 print(f"--- what Yoke logged in {self.id()}\n{log[-8000:]}", file=sys.stderr)
         return result
 
+    def serve_one(self, script, server=()):
+        """The fake engine with that script as the model "chat", when it is ready."""
+        yoke = self.sandbox.serve({"chat": self.sandbox.fake_model(script)}, server)
+        yoke.wait_for_state("chat", "ready")
+        return yoke
+
+    def once_file(self):
+        """For the fake engine's once_file: a failure that strikes once."""
+        return self.sandbox.directory / "struck"
+
     def check_error(self, reply, status, code, *mentions):
         """An error reply in OpenAI's form, with that code, whose message says what matters."""
         self.assertEqual(reply.status, status, reply)

@@ -1,8 +1,10 @@
 """The real engine with a real model: curl, and slots that are freed when clients leave."""
 
 import json
+import os
 import random
 import select
+import signal
 import subprocess
 import time
 import unittest
@@ -22,6 +24,16 @@ def comparable(value):
     if isinstance(value, list):
         return [comparable(element) for element in value]
     return round(value, 4) if isinstance(value, float) else value
+
+
+def text_of(events):
+    choices = [choice for event in events for choice in event["choices"]]
+    return "".join(choice["delta"].get("content") or "" for choice in choices)
+
+
+def finish_reason_of(events):
+    reasons = [choice["finish_reason"] for event in events for choice in event["choices"]]
+    return [reason for reason in reasons if reason]
 
 
 class CurlTest(E2eTest):
@@ -166,6 +178,75 @@ class LeavingClientTest(E2eTest):
             for _ in range(5):
                 next(events)
             self.check_slot_is_freed(connection.close, before)
+
+
+class DyingEngineTest(E2eTest):
+    """The engine dies in the middle of a stream, and the client sees one answer."""
+
+    def setUp(self):
+        super().setUp()
+        self.yoke = self.sandbox.serve_real()  # Each its own: a model that dies too often is given up.
+
+    def answer(self, body, after_event=None, number=None):
+        """The events of an answer; its engine gets the signal when so many have come."""
+        body = {**body, "stream": True, "stream_options": {"include_usage": True}}
+        payloads = []
+        with self.yoke.connect(limit_s=REAL_LIMIT_S) as connection:
+            connection.send("POST", "/v1/chat/completions", body)
+            for payload in connection.events():
+                payloads.append(payload)
+                if len(payloads) == after_event:
+                    os.kill(self.yoke.instance("smollm2")["pid"], number)
+        self.assertEqual(payloads.pop(), "[DONE]", payloads)
+        return [json.loads(payload) for payload in payloads]
+
+    def check(self, body, number=signal.SIGKILL):
+        uncut = self.answer(body)
+        whole = text_of(uncut)
+        for after_event in (3, len(uncut) - 4):
+            with self.subTest(after_event=after_event, number=number):
+                before = self.yoke.instance("smollm2")["restarts"]
+                events = self.answer(body, after_event, number)
+                self.assertEqual(text_of(events), whole)
+                self.assertEqual(len({event["id"] for event in events}), 1)
+                self.assertEqual(finish_reason_of(events), finish_reason_of(uncut))
+                for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
+                    self.assertEqual(events[-1]["usage"][name], uncut[-1]["usage"][name], name)
+                self.yoke.wait_for_state("smollm2", "ready", REAL_LIMIT_S)
+                self.assertEqual(self.yoke.instance("smollm2")["restarts"], before + 1)
+
+    def ask(self, question, **fields):
+        return chat_body("smollm2", question, temperature=0, max_tokens=40, **fields)
+
+    def test_text(self):
+        self.check(self.ask("Tell me about the sea."))
+
+    def test_crashes_of_its_own(self):
+        for number in (signal.SIGSEGV, signal.SIGABRT):
+            self.check(self.ask("Count from one to ten in words."), number)
+
+    def test_text_of_several_tokens_a_character(self):
+        self.check(self.ask("Repeat exactly: 안녕하세요 세계 🐂🌊"))
+
+    def test_json_schema(self):
+        schema = {"type": "object", "properties": {"city": {"type": "string"},
+                                                   "country": {"type": "string"}},
+                  "required": ["city", "country"]}
+        self.check(self.ask("Where is the Eiffel Tower? JSON.", response_format={
+            "type": "json_schema", "json_schema": {"name": "place", "schema": schema}}))
+
+    def test_with_tools_that_are_not_called(self):
+        tool = {"type": "function", "function": {"name": "weather", "parameters": {
+            "type": "object", "properties": {"city": {"type": "string"}}}}}
+        self.check(self.ask("Say hello to the world, please.", tools=[tool]))
+
+    def test_logprobs(self):
+        self.check(self.ask("Name three colours.", logprobs=True, top_logprobs=1))
+
+    def test_stop_sequence(self):
+        body = self.ask("Count from one to ten in words, separated by commas.")
+        word = text_of(self.answer(body))[12:16]
+        self.check({**body, "stop": [word]})
 
 
 if __name__ == "__main__":

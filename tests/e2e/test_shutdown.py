@@ -9,11 +9,6 @@ from harness import E2eTest, chat_body, content_of, fake_text, is_running, until
 
 
 class ShutdownTest(E2eTest):
-    def serve_one(self, script):
-        yoke = self.sandbox.serve({"chat": self.sandbox.fake_model(script)})
-        yoke.wait_for_state("chat", "ready")
-        return yoke
-
     def ended_within(self, yoke, limit_s):
         self.assertEqual(yoke.wait(limit_s), 0)
         self.assertEqual(yoke.left_over(), [])

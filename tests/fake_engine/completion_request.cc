@@ -50,9 +50,11 @@ void find_beginning(const json::Members& body, CompletionRequest& request) {
   const size_t token_bytes = static_cast<size_t>(request.behaviour.token_bytes);
   request.checksum = kFnvStart;
   if (request.kind == CompletionKind::kChat) {
-    request.repeat = begun_reply(body);
-    request.checksum = fnv1a64(request.repeat);
-    if (const auto point = find_resume_point(request.repeat, token_bytes)) resume(request, *point);
+    const std::string begun = begun_reply(body);
+    const bool silent = json::is_true(find(body, "continue_final_message"));
+    if (!silent) request.repeat = begun;
+    request.checksum = fnv1a64(begun);
+    if (const auto point = find_resume_point(begun, token_bytes)) resume(request, *point);
   } else if (request.kind == CompletionKind::kText) {
     const std::string prompt = json::as_string(find(body, "prompt")).value_or("");
     if (const auto point = find_resume_point_at_end(prompt, token_bytes)) {

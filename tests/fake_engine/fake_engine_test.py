@@ -341,6 +341,13 @@ class FakeEngineTest(unittest.TestCase):
         self.assertEqual([item["index"] for item in reply.json()["data"]], [0, 1])
         self.assertEqual(self.start().post({"input": "a"}, "/v1/embeddings").status, 501)
 
+    def test_begun_reply_is_not_repeated_if_so_asked(self):
+        whole = text_of(9, 6)
+        begun = {"role": "assistant", "content": whole[:20]}
+        reply = self.start("tokens=6").post({"messages": [begun], "stream": True,
+                                             "continue_final_message": True})
+        self.assertEqual(reply.text(), whole[20:])
+
     def test_begun_reply_goes_on(self):
         engine = self.start("tokens=6")
         whole = text_of(9, 6)
