@@ -25,7 +25,7 @@ packages_of() {
     build)
       echo g++ cmake ninja-build ccache mold git pkg-config python3 ca-certificates
       echo libboost1.81-dev libboost-json1.81-dev libboost-url1.81-dev libexpected-dev
-      echo libtomlplusplus-dev libcli11-dev libspdlog-dev libfmt-dev libssl-dev libedit-dev
+      echo libtomlplusplus-dev libcli11-dev libspdlog-dev libfmt-dev libssl-dev libedit-dev libvulkan-dev
       ;;
     engine)
       echo g++ cmake ninja-build ccache mold git python3 python3-pip ca-certificates libgomp1
@@ -33,7 +33,7 @@ packages_of() {
       ;;
     test)
       echo clang-19 clang-tidy-19 clang-format-19 libclang-rt-19-dev libgtest-dev libgmock-dev
-      echo curl openssl python3 procps iproute2
+      echo curl openssl python3 procps iproute2 mesa-vulkan-drivers libvulkan1
       unless_command node nodejs
       unless_command npm npm
       ;;

@@ -17,12 +17,14 @@
 #include "base/nearest.h"
 #include "base/result.h"
 #include "cli/answer_view.h"
+#include "cli/detect.h"
 #include "cli/exit_code.h"
 #include "cli/logs.h"
 #include "cli/ps.h"
 #include "cli/run_command.h"
 #include "cli/serve.h"
 #include "cli/terminal.h"
+#include "hardware/probe.h"
 
 namespace yoke::cli {
 namespace {
@@ -42,6 +44,7 @@ class CommandLine {
   void add_run();
   void add_ps();
   void add_logs();
+  void add_detect();
   static void add_connect(CLI::App& command, ConnectOptions& options);
   Error explain(const CLI::ParseError& error) const;
   Error unexpected(const std::string& word) const;
@@ -57,6 +60,7 @@ class CommandLine {
   std::vector<std::pair<std::string, std::string>> settings_;  // For run_.sampling.
   PsOptions ps_;
   LogsOptions logs_;
+  DetectCommandOptions detect_;
 };
 
 CommandLine::CommandLine() {
@@ -67,6 +71,7 @@ CommandLine::CommandLine() {
   add_run();
   add_ps();
   add_logs();
+  add_detect();
 }
 
 void CommandLine::add_serve() {
@@ -124,6 +129,18 @@ void CommandLine::add_logs() {
   command->add_flag("--json", logs_.json, "One JSON object per line");
   add_connect(*command, logs_.connect);
   command->final_callback([this] { command_ = [this] { return logs(logs_); }; });
+}
+
+void CommandLine::add_detect() {
+  CLI::App* command =
+      app_.add_subcommand("detect", "Show what can compute here, and how it is known");
+  command->add_flag("--json", detect_.json, "Everything as JSON");
+  command->add_flag("--software", detect_.software, "Offer software Vulkan devices too");
+  command->add_flag("--no-bandwidth", detect_.no_bandwidth, "Don't measure the memory's bandwidth");
+  command->add_option("--root", detect_.root, "A copy of another machine's files");
+  command->add_flag("--load-libraries", detect_.load_libraries,
+                    "Load the drivers' libraries under the root too: their code runs here");
+  command->final_callback([this] { command_ = [this] { return detect(detect_); }; });
 }
 
 void CommandLine::add_connect(CLI::App& command, ConnectOptions& options) {
@@ -228,6 +245,10 @@ Result<std::function<Result<void>()>> CommandLine::parse(int argc, char** argv) 
 
 int run(int argc, char** argv) {
   try {
+    // A child that loads one driver's library (hardware/probe.h); not for people.
+    if (argc > 1 && std::string_view(argv[1]) == kProbeCommand) {
+      return hardware::run_probe_child({argv + 2, argv + argc});
+    }
     CommandLine line;
     auto command = line.parse(argc, argv);
     const Result<void> done = command ? (*command)() : fail(std::move(command.error()));
