@@ -18,6 +18,7 @@
 #include "base/result.h"
 #include "cli/answer_view.h"
 #include "cli/detect.h"
+#include "cli/doctor.h"
 #include "cli/exit_code.h"
 #include "cli/logs.h"
 #include "cli/ps.h"
@@ -45,6 +46,7 @@ class CommandLine {
   void add_ps();
   void add_logs();
   void add_detect();
+  void add_doctor();
   static void add_connect(CLI::App& command, ConnectOptions& options);
   Error explain(const CLI::ParseError& error) const;
   Error unexpected(const std::string& word) const;
@@ -61,6 +63,7 @@ class CommandLine {
   PsOptions ps_;
   LogsOptions logs_;
   DetectCommandOptions detect_;
+  DoctorOptions doctor_;
 };
 
 CommandLine::CommandLine() {
@@ -72,6 +75,7 @@ CommandLine::CommandLine() {
   add_ps();
   add_logs();
   add_detect();
+  add_doctor();
 }
 
 void CommandLine::add_serve() {
@@ -141,6 +145,23 @@ void CommandLine::add_detect() {
   command->add_flag("--load-libraries", detect_.load_libraries,
                     "Load the drivers' libraries under the root too: their code runs here");
   command->final_callback([this] { command_ = [this] { return detect(detect_); }; });
+}
+
+void CommandLine::add_doctor() {
+  CLI::App* command =
+      app_.add_subcommand("doctor", "Show what is set up wrongly for this hardware, and mend it");
+  command->add_flag("--fix", doctor_.fix, "Mend what can be mended; shows the changes and asks");
+  command->add_option("--gpu-memory", doctor_.gpu_memory,
+                      "With --fix: how much memory an APU's GPU may use, \"120GiB\"");
+  command->add_flag("--undo", doctor_.undo, "Take back what --fix changed");
+  command->add_flag("-y,--yes", doctor_.yes, "Don't ask");
+  command->add_flag("--force", doctor_.force, "Also files that somebody else changed since");
+  command->add_flag("--json", doctor_.json, "The findings as JSON");
+  command->add_flag("--report", doctor_.report, "Everything for a bug report, without secrets");
+  command->add_option("--root", doctor_.root, "A copy of another machine's files");
+  command->add_flag("--load-libraries", doctor_.load_libraries,
+                    "Load the drivers' libraries under the root too: their code runs here");
+  command->final_callback([this] { command_ = [this] { return doctor(doctor_); }; });
 }
 
 void CommandLine::add_connect(CLI::App& command, ConnectOptions& options) {
