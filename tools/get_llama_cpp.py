@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
 """Builds the pinned llama.cpp release and installs it where Yoke looks for engines.
 
-    python3 tools/get_llama_cpp.py                        the pinned release
-    python3 tools/get_llama_cpp.py --source DIR           a source tree of your own
+    python3 tools/get_llama_cpp.py                        the pinned release, for CPU and Vulkan
+    python3 tools/get_llama_cpp.py --backend cpu          for the CPU alone
+    python3 tools/get_llama_cpp.py --source DIR           a source tree of your own, for the CPU
 
-The engine becomes <dest>/llama.cpp-<version>/<backend>/, a directory that can be moved. It appears
+An engine becomes <dest>/llama.cpp-<version>/<backend>/, a directory that can be moved. It appears
 there whole, with engine.json, or not at all; a second call finds it and does nothing.
 
-The source and the CPU modules of the release come from npm packages whose digests are in pins.json.
+The source and the modules of the release come from npm packages whose digests are in pins.json.
 Programs and libraries are built for any x86-64; only the modules libggml-cpu-*.so use newer
-instructions, and ggml picks the one that fits when it starts.
+instructions, and ggml picks the one that fits when it starts. The Vulkan engine is the CPU engine's
+files once more, as hard links, and libggml-vulkan.so beside them: so the CPU engine never loads a
+GPU's driver, which may crash it.
 """
 
 from __future__ import annotations
@@ -28,8 +31,8 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +48,7 @@ JOB_MEMORY = 1_200_000_000
 CONFIGURE_TIMEOUT_S = 900.0
 BUILD_TIMEOUT_S = 4 * 3600.0
 CHECK_TIMEOUT_S = 120.0
+VULKAN_MODULE = "libggml-vulkan.so"
 
 # cmake option -> what /proc/cpuinfo calls it; used only for a source tree of the user's own.
 CPU_FEATURES = {
@@ -60,6 +64,7 @@ CPU_FEATURES = {
     "GGML_AVX512_VNNI": "avx512_vnni",
     "GGML_AVX512_BF16": "avx512_bf16",
 }
+MODULE_NAME = r"libggml-(cpu|rpc|vulkan).*\.so"
 MACHINE_FLAG = re.compile(r"\s-m(?:arch=|cpu=|tune=native|sse[34]|ssse3|avx|fma|f16c|bmi|amx)")
 
 # Included by the pinned source's CMakeLists.txt: parsing headers is a third of its compile time.
@@ -88,7 +93,7 @@ cmake_language(DEFER CALL precompile_headers)
 
 @dataclass(frozen=True)
 class Job:
-    """One engine to be built: what, from where, to where."""
+    """One engine to be installed: what, from where, to where."""
 
     version: str
     release: str
@@ -119,24 +124,26 @@ def read_manifest(home: Path) -> dict[str, Any]:
     return manifest if isinstance(manifest, dict) else {}
 
 
-def integrity_of(pins: dict[str, Any], modules: str) -> dict[str, str]:
+def integrity_of(pins: dict[str, Any], modules: str, backend: str = "cpu") -> dict[str, str]:
     """The digests an installed engine must have been made from."""
     parts = {"source": pins["source"]}
     if modules == "prebuilt":
         parts["modules"] = pins["modules"][module_key("cpu")]
+    if backend != "cpu":
+        parts[backend] = pins["modules"][module_key(backend)]
     return {
         part: f"{pin['package']}@{pin['version']} {pin['integrity']}" for part, pin in parts.items()
     }
 
 
-def is_installed(home: Path, pins: dict[str, Any], modules: str) -> bool:
+def is_installed(home: Path, pins: dict[str, Any], modules: str, backend: str = "cpu") -> bool:
     """Whether `home` holds an engine made from exactly these pins, with all its files."""
     manifest = read_manifest(home)
     files = manifest.get("files")
     return (
         manifest.get("version") == pins["version"]
         and manifest.get("commit") == pins["commit"]
-        and manifest.get("integrity") == integrity_of(pins, modules)
+        and manifest.get("integrity") == integrity_of(pins, modules, backend)
         and isinstance(files, dict)
         and all(fetch.size_of(home / name) == size for name, size in files.items())
     )
@@ -330,15 +337,27 @@ def gather(job: Job, stage: Path) -> None:
         assert job.pins is not None
         pin = job.pins["modules"][module_key("cpu")]
         say(f"Getting the CPU modules of the release ({fetch.size_text(pin['size'])})")
-        archive = fetch.npm_pack(pin, job.work / "packages", job.log)
-        for module in unpack_member(archive, pin["member"], stage):
-            module.chmod(0o755)
+        get_modules(job, pin, stage)
     for name in ("LICENSE", "licenses"):
         origin = job.source / name
         if origin.is_dir():
             shutil.copytree(origin, stage / name)
         elif origin.exists():
             shutil.copy2(origin, stage / name)
+
+
+def get_modules(job: Job, pin: dict[str, Any], stage: Path) -> None:
+    archive = fetch.npm_pack(pin, job.work / "packages", job.log)
+    for module in unpack_member(archive, pin["member"], stage):
+        module.chmod(0o755)
+
+
+def link_or_copy(origin: str, target: str) -> None:
+    """One file under two names, or a copy where the file system has no hard links."""
+    try:
+        os.link(origin, target, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(origin, target)
 
 
 def check_engine(job: Job, home: Path) -> None:
@@ -356,10 +375,13 @@ def check_engine(job: Job, home: Path) -> None:
 def engine_output(home: Path, *options: str) -> str:
     """What llama-server prints, started from elsewhere so that only its own directory counts."""
     command = [str(home / "llama-server"), *options]
+    # Whether a Vulkan driver of this machine works is not the engine's fault.
+    no_drivers = {name: "/dev/null" for name in ("VK_DRIVER_FILES", "VK_ICD_FILENAMES")}
     try:
         done = subprocess.run(
             command,
             cwd="/",
+            env=os.environ | no_drivers,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -373,8 +395,20 @@ def engine_output(home: Path, *options: str) -> str:
     return done.stdout
 
 
-def write_manifest(job: Job, stage: Path) -> None:
-    """Last of all: names what the directory holds, and from what it was made."""
+def load_problem(module: Path) -> str:
+    """Why the dynamic linker can't load a module, or nothing."""
+    load = "import ctypes, sys; ctypes.CDLL(sys.argv[1])"
+    command = [sys.executable, "-c", load, str(module)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=CHECK_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        return "it took too long"
+    lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+    return "" if done.returncode == 0 else lines[-1].removeprefix("OSError: ")
+
+
+def write_manifest(job: Job, stage: Path, built: dict[str, Any]) -> None:
+    """Last of all: names what the directory holds, and from what and by what it was made."""
     files = {
         str(path.relative_to(stage)): path.stat().st_size
         for path in sorted(stage.rglob("*"))
@@ -386,10 +420,10 @@ def write_manifest(job: Job, stage: Path) -> None:
         "release": job.release,
         "commit": job.commit,
         "backend": job.backend,
-        "modules": sorted(name for name in files if re.fullmatch(r"libggml-(cpu|rpc).*\.so", name)),
-        "builder": f"{compiler_text()}, {platform.system()} {platform.machine()}",
-        "built_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "integrity": integrity_of(job.pins, job.modules) if job.pins else {},
+        "modules": sorted(name for name in files if re.fullmatch(MODULE_NAME, name)),
+        "builder": built.get("builder"),
+        "built_at": built.get("built_at"),
+        "integrity": integrity_of(job.pins, job.modules, job.backend) if job.pins else {},
         "files": files,
     }
     with open(stage / "engine.json", "w", encoding="utf-8") as sink:
@@ -402,6 +436,13 @@ def compiler_text() -> str:
     return fetch.run_text(["c++", "--version"]).partition("\n")[0] or "unknown compiler"
 
 
+def built_here() -> dict[str, Any]:
+    return {
+        "builder": f"{compiler_text()}, {platform.system()} {platform.machine()}",
+        "built_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
 def put_in_place(stage: Path, home: Path) -> None:
     """Makes `stage` the engine's directory; a program that runs from the old one is not hurt."""
     old = Path(tempfile.mkdtemp(prefix=".old-", dir=home.parent))
@@ -412,10 +453,16 @@ def put_in_place(stage: Path, home: Path) -> None:
 
 
 def install(job: Job) -> None:
+    if job.backend == "cpu":
+        install_built(job)
+    else:
+        install_beside_cpu(job)
+
+
+def install_built(job: Job) -> None:
     fetch.require_space(job.work, BUILD_SPACE, f"Building {NAME}")
     fetch.require_space(job.home.parent, INSTALL_SPACE, f"Installing {NAME}")
-    job.log.parent.mkdir(parents=True, exist_ok=True)
-    job.log.write_text("", encoding="utf-8")
+    start_log(job)
     try:
         if job.pins is not None:
             get_source(job)
@@ -424,17 +471,58 @@ def install(job: Job) -> None:
     except SetupError as error:
         hint = f"What was built so far is kept in {job.work}; delete that to start afresh."
         raise SetupError(f"{error}\n{hint}") from error
+    fill_home(job, lambda stage: gather(job, stage), built_here())
+    if job.pins is not None:  # A source tree's build is kept: the next one only adds to it.
+        shutil.rmtree(job.work, ignore_errors=True)
+
+
+def install_beside_cpu(job: Job) -> None:
+    """Installs the Vulkan engine, which is the CPU engine beside it and one module more."""
+    assert job.pins is not None
+    base = job.home.with_name("cpu")
+    pin = job.pins["modules"][module_key(job.backend)]
+    start_log(job)
+
+    def add_module(stage: Path) -> None:
+        shutil.copytree(
+            base,
+            stage,
+            symlinks=True,
+            ignore=lambda directory, names: {"engine.json"} & set(names),
+            copy_function=link_or_copy,
+            dirs_exist_ok=True,
+        )
+        say(f"Getting the Vulkan module of the release ({fetch.size_text(pin['size'])})")
+        get_modules(job, pin, stage)
+
+    try:
+        fill_home(job, add_module, read_manifest(base))
+    except SetupError as error:
+        hint = "The CPU engine is installed and works without it (--backend cpu)."
+        raise SetupError(f"{error}\n{hint}") from error
+    shutil.rmtree(job.work, ignore_errors=True)
+    if problem := load_problem(job.home / VULKAN_MODULE):
+        say(f"Note: the Vulkan engine finds no GPU yet, as its module can't be loaded ({problem}).")
+        say("  libvulkan1 and your GPU's Vulkan driver have to be installed (mesa-vulkan-drivers).")
+
+
+def start_log(job: Job) -> None:
+    job.log.parent.mkdir(parents=True, exist_ok=True)
+    job.log.write_text("", encoding="utf-8")
+
+
+def fill_home(job: Job, fill: Callable[[Path], None], built: dict[str, Any]) -> None:
+    """Makes job.home out of what `fill` puts into a directory beside it."""
+    fetch.require_space(job.home.parent, INSTALL_SPACE, f"Installing {NAME}")
     stage = Path(tempfile.mkdtemp(prefix=".new-", dir=job.home.parent))
     try:
+        fill(stage)
         stage.chmod(0o755)
-        gather(job, stage)
         check_engine(job, stage)
-        write_manifest(job, stage)
+        write_manifest(job, stage, built)
         put_in_place(stage, job.home)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
-    if job.pins is not None:  # A source tree's build is kept: the next one only adds to it.
-        shutil.rmtree(job.work, ignore_errors=True)
 
 
 # ---- the command line ----
@@ -463,20 +551,26 @@ def tree_label(source: Path) -> str:
 
 def pinned_job(args: argparse.Namespace, pins: dict[str, Any]) -> Job:
     prebuilt = module_key("cpu") in pins["modules"]
-    work = fetch.cache_home() / "build" / f"{NAME}-{pins['version']}-{args.backend}"
+    work = fetch.cache_home() / "build" / f"{NAME}-{pins['version']}-cpu"
     return Job(
         version=pins["version"],
         release=pins["release"],
         commit=pins["commit"],
-        backend=args.backend,
+        backend="cpu",
         source=work / "source",
         work=work,
-        home=args.dest / f"{NAME}-{pins['version']}" / args.backend,
+        home=args.dest / f"{NAME}-{pins['version']}" / "cpu",
         log=fetch.cache_home() / "logs" / f"{work.name}.log",
         jobs=args.jobs,
         modules="prebuilt" if prebuilt and not args.all_variants else "all",
         pins=pins,
     )
+
+
+def vulkan_job(cpu: Job) -> Job:
+    work = cpu.work.with_name(f"{NAME}-{cpu.version}-vulkan")
+    log = cpu.log.with_name(f"{work.name}.log")
+    return replace(cpu, backend="vulkan", work=work, home=cpu.home.with_name("vulkan"), log=log)
 
 
 def source_job(args: argparse.Namespace) -> Job:
@@ -485,15 +579,15 @@ def source_job(args: argparse.Namespace) -> Job:
         raise SetupError(f"{source} is no {NAME} source tree")
     version = tree_label(source)
     place = hashlib.sha256(str(source).encode()).hexdigest()[:8]
-    work = fetch.cache_home() / "build" / f"{NAME}-source-{place}-{args.backend}"
+    work = fetch.cache_home() / "build" / f"{NAME}-source-{place}-cpu"
     return Job(
         version=version,
         release="",
         commit=head_of(source),
-        backend=args.backend,
+        backend="cpu",
         source=source,
         work=work,
-        home=args.dest / f"{NAME}-{version}" / args.backend,
+        home=args.dest / f"{NAME}-{version}" / "cpu",
         log=fetch.cache_home() / "logs" / f"{work.name}.log",
         jobs=args.jobs,
         modules="all" if args.all_variants else "machine",
@@ -505,7 +599,12 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--source", type=Path, help="build this llama.cpp source tree instead")
     parser.add_argument("--dest", type=Path, help="directory of engines (default: Yoke's own)")
-    parser.add_argument("--backend", choices=("cpu",), default="cpu")
+    parser.add_argument(
+        "--backend",
+        choices=("all", "cpu"),
+        default="all",
+        help="cpu: without the Vulkan engine (default: all)",
+    )
     parser.add_argument("--jobs", type=int, help="compilers at once (default: one per core)")
     parser.add_argument(
         "--all-variants",
@@ -518,23 +617,35 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
+def wanted_jobs(args: argparse.Namespace, pins: dict[str, Any]) -> list[Job]:
+    """The engines to be installed; the CPU one is first, as the others are made from it."""
+    if args.source:  # The Vulkan module there is belongs to the pinned release.
+        return [source_job(args)]
+    cpu = pinned_job(args, pins)
+    if args.backend == "cpu":
+        return [cpu]
+    if module_key("vulkan") not in pins["modules"]:
+        say(f"Note: there is no Vulkan engine for {platform.machine()}, only the CPU engine.")
+        return [cpu]
+    return [cpu, vulkan_job(cpu)]
+
+
+def is_ready(job: Job) -> bool:
+    return job.pins is not None and is_installed(job.home, job.pins, job.modules, job.backend)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_arguments(argv)
-    pins = fetch.load_pins()[NAME]
-    job = source_job(args) if args.source else pinned_job(args, pins)
-
-    def ready() -> bool:
-        return job.pins is not None and is_installed(job.home, job.pins, job.modules)
-
-    if ready():
-        say(f"{NAME} {job.version} is installed in {job.home}")
-        return
-    with fetch.locked(job.work.with_name(f"{job.work.name}.lock")):
-        if not ready():
-            began = time.monotonic()
-            install(job)
-            say(f"Took {fetch.time_text(time.monotonic() - began)}")
-    say(f"{NAME} {job.version} is installed in {job.home}")
+    jobs = wanted_jobs(args, fetch.load_pins()[NAME])
+    if not all(is_ready(job) for job in jobs):
+        with fetch.locked(jobs[0].work.with_name(f"{jobs[0].work.name}.lock")):
+            for job in jobs:
+                if not is_ready(job):
+                    began = time.monotonic()
+                    install(job)
+                    say(f"Took {fetch.time_text(time.monotonic() - began)}")
+    for job in jobs:
+        say(f"{NAME} {job.version} for {job.backend} is installed in {job.home}")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ packages_of() {
       echo libtomlplusplus-dev libcli11-dev libspdlog-dev libfmt-dev libssl-dev libedit-dev libvulkan-dev
       ;;
     engine)
-      echo g++ cmake ninja-build ccache mold git python3 python3-pip ca-certificates libgomp1
+      echo g++ cmake ninja-build ccache mold git python3 python3-pip ca-certificates libgomp1 libvulkan1
       unless_command npm npm
       ;;
     test)

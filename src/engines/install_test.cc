@@ -140,5 +140,108 @@ TEST_F(Install, WithoutAnyItSaysWhatToDo) {
   EXPECT_THAT(found.error().message, HasSubstr("llama.cpp-0.8.0"));
 }
 
+using FindAll = Install;
+
+TEST_F(FindAll, GivesTheNewestVersionFirstAndOfEachTheCpuBuild) {
+  install("0.5.0", "vulkan");
+  install("0.5.0", "cpu");
+  install("0.10.0", "cpu");
+  install("0.10.0", "vulkan");
+  std::vector<std::string> problems;
+  std::vector<std::string> found;
+  for (const EngineInstall& each : find_llama_cpp_installs({}, problems)) {
+    found.push_back(each.version + " " + each.backend);
+    EXPECT_EQ(each.server, each.dir / "llama-server");
+  }
+  EXPECT_THAT(found,
+              testing::ElementsAre("0.10.0 cpu", "0.10.0 vulkan", "0.5.0 cpu", "0.5.0 vulkan"));
+  EXPECT_THAT(problems, testing::IsEmpty());
+}
+
+TEST_F(FindAll, BeginsWithWhatFindTakes) {
+  std::vector<std::string> problems;
+  EXPECT_THAT(find_llama_cpp_installs({}, problems), testing::IsEmpty());
+  dir_.write("bin/llama-server", "#!/bin/sh\n", 0755);
+  EXPECT_EQ(find_llama_cpp_installs({}, problems).front().server, find_llama_cpp({})->server);
+  install("0.5.0", "vulkan");
+  install("0.5.0", "cpu");
+  EXPECT_EQ(find_llama_cpp_installs({}, problems).front().backend, "cpu");
+  EXPECT_EQ(find_llama_cpp({})->backend, "cpu");
+  const config::EnginesConfig own{.llama_server = dir_.write("own/my-server", "#!/bin/sh\n", 0755)};
+  EXPECT_EQ(find_llama_cpp_installs(own, problems).front().server, find_llama_cpp(own)->server);
+  EXPECT_EQ(find_llama_cpp_installs(own, problems).size(), 4u);
+}
+
+// $YOKE_ENGINE_DIR counts before the place where `make engine` puts them, whatever the versions.
+TEST_F(FindAll, LooksIntoEveryDirectory) {
+  install("0.5.0", "cpu");
+  fs::create_directories(dir_.path() / "data/yoke/engines");
+  fs::rename(engines() / "llama.cpp-0.5.0", dir_.path() / "data/yoke/engines/llama.cpp-0.5.0");
+  install("0.4.0", "cpu");
+  std::vector<std::string> problems;
+  const auto found = find_llama_cpp_installs({}, problems);
+  ASSERT_EQ(found.size(), 2u);
+  EXPECT_EQ(found[0].version, "0.4.0");
+  EXPECT_EQ(found[1].version, "0.5.0");
+}
+
+TEST_F(FindAll, GivesEachProgramOnce) {
+  const fs::path cpu = install("0.5.0", "cpu") / "llama-server";
+  fs::create_directories(dir_.path() / "bin");
+  fs::create_symlink(cpu, dir_.path() / "bin/llama-server");
+  std::vector<std::string> problems;
+  EXPECT_EQ(find_llama_cpp_installs({.llama_server = cpu}, problems).size(), 1u);
+}
+
+// As tools/get_llama_cpp.py makes them.
+TEST_F(FindAll, BackendsMayShareOneFile) {
+  const fs::path cpu = install("0.5.0", "cpu") / "llama-server";
+  const fs::path vulkan = install("0.5.0", "vulkan") / "llama-server";
+  fs::remove(vulkan);
+  fs::create_hard_link(cpu, vulkan);
+  std::vector<std::string> problems;
+  EXPECT_EQ(find_llama_cpp_installs({}, problems).size(), 2u);
+}
+
+TEST_F(FindAll, SaysWhatCannotBeUsed) {
+  install("0.5.0", "cpu");
+  fs::remove(install("0.7.0", "cpu") / "llama-server");
+  std::vector<std::string> problems;
+  const auto found = find_llama_cpp_installs({.llama_server = dir_.path() / "none"}, problems);
+  EXPECT_EQ(found.size(), 1u);
+  EXPECT_THAT(problems, testing::ElementsAre(HasSubstr("does not exist"), HasSubstr("0.7.0")));
+}
+
+TEST_F(FindAll, PassesOverWhatAnInstallationLeftUnfinished) {
+  fs::rename(install("0.5.0", "cpu"), engines() / "llama.cpp-0.5.0/.new-abc");
+  std::vector<std::string> problems;
+  EXPECT_THAT(find_llama_cpp_installs({}, problems), testing::IsEmpty());
+  EXPECT_THAT(problems, testing::IsEmpty());
+}
+
+TEST_F(FindAll, OfEachBackendTheNewestIsChosen) {
+  install("0.5.0", "cpu");
+  install("0.5.0", "vulkan");
+  install("0.6.0", "cpu");
+  dir_.write("bin/llama-server", "#!/bin/sh\n", 0755);
+  const auto chosen = engines_of_each_backend({});
+  ASSERT_TRUE(chosen) << chosen.error().text();
+  ASSERT_EQ(chosen->size(), 2u);
+  EXPECT_EQ(chosen->at(0).backend, "cpu");
+  EXPECT_EQ(chosen->at(0).version, "0.6.0");
+  EXPECT_EQ(chosen->at(1).backend, "vulkan");
+  EXPECT_EQ(chosen->at(1).version, "0.5.0");
+}
+
+TEST_F(FindAll, AForeignProgramStandsForItself) {
+  EXPECT_EQ(engines_of_each_backend({}).error().code, kEngineNotFound);
+  const fs::path program = dir_.write("bin/llama-server", "#!/bin/sh\n", 0755);
+  EXPECT_EQ(engines_of_each_backend({})->size(), 1u);
+  install("0.5.0", "cpu");
+  const auto chosen = engines_of_each_backend({.llama_server = program});
+  ASSERT_EQ(chosen->size(), 1u);
+  EXPECT_EQ(chosen->front().server, program);
+}
+
 }  // namespace
 }  // namespace yoke::engines

@@ -50,4 +50,9 @@ io::Task<Result<engines::Capabilities>> probe_llama_cpp(engines::EngineInstall i
   co_return engines::parse_capabilities(version, help);
 }
 
+io::Task<Result<std::vector<engines::EngineDevice>>> probe_devices(engines::EngineInstall install) {
+  YOKE_CO_TRY(const std::string output, co_await output_of(install, "--list-devices"));
+  co_return engines::parse_devices(output);
+}
+
 }  // namespace yoke::supervisor
