@@ -1,6 +1,6 @@
 # What people type. Each target installs what it needs and is missing (tools/setup.sh), and does only
 # what is not done yet.
-.PHONY: help run build engine model test bench format lint install clean
+.PHONY: help run build engine model test chaos bench format lint install clean
 .DEFAULT_GOAL := help
 
 PREFIX ?= /usr/local
@@ -11,6 +11,7 @@ help:
 	@echo 'make run ONCE=1   the same, and stop after the answer'
 	@echo 'make build        build/release/yoke'
 	@echo 'make test         every test: units, sanitizers, checks, end to end'
+	@echo 'make chaos        1000 engines killed under load, in about five minutes'
 	@echo 'make bench        what the gateway adds to a token'
 	@echo 'make lint         formatting, static analysis, layering'
 	@echo 'make format       format the sources'
@@ -41,6 +42,13 @@ test: engine model
 	@cmake --preset test >/dev/null
 	@cmake --build --preset test
 	@ctest --preset test
+
+chaos:
+	@bash tools/setup.sh build test
+	@cmake --preset test >/dev/null
+	@cmake --build --preset test --target yoke fake_engine
+	@cd tests/e2e && YOKE=$(CURDIR)/build/test/yoke FAKE_ENGINE=$(CURDIR)/build/test/fake_engine \
+	  CHAOS_KILLS=$${CHAOS_KILLS:-1000} python3 test_chaos.py
 
 bench:
 	@bash tools/setup.sh build engine bench

@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "base/paths.h"
+#include "cli/detect.h"
 #include "config/config.h"
 #include "config/listen.h"
 #include "gateway/gateway.h"
@@ -57,6 +58,17 @@ std::string address_of(const config::ServerConfig& server, std::uint16_t port) {
               : fmt::format("http://{}:{}", server.host, port);
 }
 
+// What engines may be run on. A driver that hangs must not hold the start up for long.
+hardware::Machine detect_devices() {
+  auto options = hardware_options({}, false);
+  if (!options) {
+    log::warning("The devices can't be looked for: {}", options.error().text());
+    return {};
+  }
+  options->probes.limit = 5s;
+  return hardware::detect(*options);
+}
+
 }  // namespace
 
 Result<void> serve(const ServeOptions& options) {
@@ -70,7 +82,7 @@ Result<void> serve(const ServeOptions& options) {
   boost::asio::io_context main_context;
   boost::asio::signal_set signals(main_context, SIGINT, SIGTERM);
 
-  YOKE_TRY(const auto control, supervisor::ControlLoop::start(config));
+  YOKE_TRY(const auto control, supervisor::ControlLoop::start(config, detect_devices));
   const std::size_t cores = std::max(1u, std::thread::hardware_concurrency());
   io::ContextPool pool(config.server.threads != 0 ? config.server.threads : cores);
   YOKE_TRY(const auto gateway, gateway::Gateway::start(pool, *control, config.server));

@@ -7,6 +7,7 @@
 #include <system_error>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "config/listen.h"
 #include "config/toml_reader.h"
@@ -36,6 +37,7 @@ constexpr std::array<std::pair<std::string_view, log::Level>, 4> kLogLevels{
      {"error", log::Level::kError}}};
 constexpr std::array<std::string_view, 4> kReasoningFormats{"auto", "none", "deepseek",
                                                             "deepseek-legacy"};
+constexpr std::array<std::string_view, 4> kBackends{"vulkan", "rocm", "cuda", "cpu"};
 constexpr std::array<std::string_view, 5> kPoolings{"none", "mean", "cls", "last", "rank"};
 
 constexpr std::string_view kModelExample =
@@ -139,6 +141,7 @@ class ConfigReader {
     table.read("start_timeout", server.start_timeout, milliseconds(1));
     table.read("first_byte_timeout", server.first_byte_timeout, milliseconds(1));
     table.read("idle_timeout", server.idle_timeout, milliseconds(1));
+    table.read("hang_timeout", server.hang_timeout, milliseconds(0));
     table.read("threads", server.threads, 0, 1024);
     // The engine is started in a directory of its own, so nothing may depend on Yoke's.
     if (table.read("model_dir", server.model_dir))
@@ -193,6 +196,7 @@ class ConfigReader {
     if (table.read("llama_server", program)) {
       config_.engines.llama_server = config_.file.parent_path() / program;
     }
+    table.read("software_devices", config_.engines.software_devices);
     table.reject_unknown();
   }
 
@@ -222,6 +226,7 @@ class ConfigReader {
     table.read("n_gpu_layers", options.n_gpu_layers, -1, 10000);
     table.read("threads", options.threads, 0, 4096);
     table.read("parallel", options.parallel, 0, 1024);
+    read_backends(table, options);
     table.read("flash_attn", options.flash_attn, kFlashAttention);
     table.read("fit_memory", options.fit_memory);
     table.read("mlock", options.mlock);
@@ -236,6 +241,16 @@ class ConfigReader {
     }
     table.reject_unknown();
     return options;
+  }
+
+  static void read_backends(TomlTable& table, LoadOptions& options) {
+    if (!table.read("backends", options.backends)) return;
+    for (const std::string& backend : options.backends) {
+      if (std::ranges::find(kBackends, backend) == kBackends.end()) {
+        table.refuse("backends",
+                     fmt::format("'{}' is none of {}.", backend, fmt::join(kBackends, ", ")));
+      }
+    }
   }
 
   static void read_ubatch(TomlTable& table, LoadOptions& options) {

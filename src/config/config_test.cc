@@ -81,6 +81,7 @@ max_request_size = "1MiB"
 start_timeout = "90s"
 first_byte_timeout = "2h"
 idle_timeout = "250ms"
+hang_timeout = "0s"
 threads = 3
 model_dir = "/models"
 log_level = "debug"
@@ -93,6 +94,7 @@ model_path = "sub/q.gguf"
 server_type = "embedding"
 n_ctx = 0
 n_batch = 1024
+backends = ["rocm", "cpu"]
 n_ubatch = 512
 n_gpu_layers = 20
 threads = 4
@@ -115,6 +117,7 @@ extra_args = ["--cache-reuse", "256"]
   EXPECT_EQ(server.start_timeout, milliseconds(90'000));
   EXPECT_EQ(server.first_byte_timeout, std::chrono::hours(2));
   EXPECT_EQ(server.idle_timeout, milliseconds(250));
+  EXPECT_EQ(server.hang_timeout, milliseconds(0));
   EXPECT_EQ(server.threads, 3u);
   EXPECT_EQ(server.log_level, log::Level::kDebug);
   EXPECT_EQ(config.engines.llama_server, "/opt/llama-server");
@@ -125,6 +128,7 @@ extra_args = ["--cache-reuse", "256"]
   EXPECT_EQ(options.server_type, ServerType::kEmbedding);
   EXPECT_EQ(options.n_ctx, 0);
   EXPECT_EQ(options.n_batch, 1024);
+  EXPECT_EQ(options.backends, (std::vector<std::string>{"rocm", "cpu"}));
   EXPECT_EQ(options.n_ubatch, 512);
   EXPECT_EQ(options.n_gpu_layers, 20);
   EXPECT_EQ(options.threads, 4);
@@ -164,9 +168,9 @@ TEST(ParseConfig, NamesTheLineAndTheNearestKey) {
   EXPECT_EQ(error.text(),
             "yoke.toml:4: unknown key 'n_ctxx' in [models.smollm2]. Did you mean 'n_ctx'?");
   EXPECT_EQ(error_of("[sever]").text(), "yoke.toml:1: unknown key 'sever'. Did you mean 'server'?");
-  EXPECT_THAT(
-      error_of("[engines]\nzebra = 1").text(),
-      HasSubstr("yoke.toml:2: unknown key 'zebra' in [engines]. The keys are 'llama_server'"));
+  EXPECT_THAT(error_of("[engines]\nzebra = 1").text(),
+              HasSubstr("yoke.toml:2: unknown key 'zebra' in [engines]. The keys are "
+                        "'llama_server', 'software_devices'"));
 }
 
 TEST(ParseConfig, SaysThatAModelNameWithADotNeedsQuotes) {
@@ -203,6 +207,7 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"n_ctx = 1.5", "expected an integer, found a number with a fraction."},
         Mistake{"n_ctx = -1", "-1 is not between 0 and"},
         Mistake{"n_batch = -1", "-1 is not between 0 and"},
+        Mistake{"backends = [\"metal\"]", "'metal' is none of vulkan, rocm, cuda, cpu"},
         Mistake{"n_ctx = 99999999999", "is not between"},
         Mistake{"mlock = 1", "expected true or false, found an integer."},
         Mistake{"flash_attn = true", "expected a string, found true or false."},
@@ -400,10 +405,13 @@ TEST(Examples, ShowEveryKeyAsItIs) {
                           "start_timeout",
                           "first_byte_timeout",
                           "idle_timeout",
+                          "hang_timeout",
                           "threads",
                           "model_dir",
                           "log_level",
                           "llama_server",
+                          "software_devices",
+                          "backends",
                           "model_path",
                           "server_type",
                           "n_ctx",
@@ -429,6 +437,8 @@ TEST(Examples, ShowEveryKeyAsItIs) {
   EXPECT_EQ(shown.server.start_timeout, server.start_timeout);
   EXPECT_EQ(shown.server.first_byte_timeout, server.first_byte_timeout);
   EXPECT_EQ(shown.server.idle_timeout, server.idle_timeout);
+  EXPECT_EQ(shown.server.hang_timeout, server.hang_timeout);
+  EXPECT_EQ(shown.engines.software_devices, EnginesConfig{}.software_devices);
   EXPECT_EQ(shown.server.threads, server.threads);
   EXPECT_EQ(shown.server.log_level, server.log_level);
   ASSERT_EQ(shown.models.size(), 2u);

@@ -32,6 +32,9 @@ struct LoadOptions {
   int threads = 0;        // CPU threads; 0: the engine's choice.
   int parallel = 0;       // Requests answered at once; 0: the engine's choice.
 
+  // The backends to try, in this order ("vulkan", "rocm", "cuda", "cpu"); empty: as the devices are.
+  std::vector<std::string> backends;
+
   FlashAttention flash_attn = FlashAttention::kAuto;
   bool fit_memory = false;  // Let the engine shrink these options until they fit its memory.
   bool mlock = true;        // Keep the weights from being swapped out.

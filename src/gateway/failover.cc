@@ -80,10 +80,13 @@ io::Task<Result<void>> answer(Delivery& delivery, supervisor::ControlLoop& contr
       attempt = std::move(*continued);
       seam.emplace(delivery.sent(), sent_tokens);
     }
-    RelayTarget target{model, ready->endpoint, limits.relay};
+    RelayTarget target{model, ready->endpoint, ready->load, limits.relay};
     auto relaying = relay(delivery, std::move(target), std::move(attempt), seam ? &*seam : nullptr);
     auto relayed = co_await std::move(relaying);
-    if (relayed) co_return Result<void>{};
+    if (relayed) {
+      ready->load->answers.fetch_add(1, std::memory_order_relaxed);
+      co_return Result<void>{};
+    }
     Error error = std::move(relayed.error());
     if (error.code == http::kPeerClosed || error.code == kCancelled) co_return fail(error);
     delivery.metrics().count_engine_trouble(status_of(error.code));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <optional>
 
 #include <fmt/format.h>
 
@@ -20,6 +21,25 @@ using std::chrono::milliseconds;
 
 constexpr std::string_view kPing = ":\n\n";
 constexpr int kStreamedErrorStatus = 500;  // Of an error event that tells none of its own.
+
+// While it lives, a request waits for its engine to say something, and not for its client. Engines
+// report the progress of what they were asked for as a stream, so silence means that they hang.
+class EngineWait {
+ public:
+  explicit EngineWait(supervisor::InstanceLoad* load) : load_(load) {
+    if (load_ != nullptr) load_->waiting.fetch_add(1, std::memory_order_relaxed);
+  }
+  ~EngineWait() {
+    if (load_ == nullptr) return;
+    load_->progress.fetch_add(1, std::memory_order_relaxed);
+    load_->waiting.fetch_sub(1, std::memory_order_relaxed);
+  }
+  EngineWait(const EngineWait&) = delete;
+  EngineWait& operator=(const EngineWait&) = delete;
+
+ private:
+  supervisor::InstanceLoad* load_;
+};
 
 // One request on its way. The relay's coroutines share it; it lives in relay()'s frame.
 struct Passage {
@@ -97,7 +117,9 @@ io::Task<Result<void>> pass_events(const Passage& passage) {
   auto last_sent = passage.start;
   while (true) {
     if (waiting) passage.wait_for_first_byte();
+    std::optional<EngineWait> wait(passage.target.load.get());
     const auto read = co_await passage.response.read();
+    wait.reset();
     if (!read) co_return passage.trouble(read.error());
     if (read->empty()) break;
     std::string_view events = stream.feed(*read);
@@ -133,7 +155,9 @@ io::Task<Result<void>> pass_whole(const Passage& passage) {
   std::size_t size = 0;
   while (true) {
     if (waiting) passage.wait_for_first_byte();
+    std::optional<EngineWait> wait(passage.target.load.get());
     const auto read = co_await passage.response.read();
+    wait.reset();
     if (!read) co_return passage.trouble(read.error());
     if (read->empty()) break;
     size += read->size();
@@ -164,8 +188,10 @@ io::Task<Result<void>> relay(Delivery& delivery, RelayTarget target, EngineReque
   to_engine.head.headers = headers_for_engine(head.headers);
   http::ClientTimeouts timeouts;
   timeouts.head = timeouts.idle = target.limits.first_byte;  // The head may precede the prefill.
+  std::optional<EngineWait> wait(request.form == ReplyForm::kAsIs ? nullptr : target.load.get());
   auto sending = http::send(std::move(to_engine), timeouts);
   const auto sent = co_await std::move(sending);
+  wait.reset();
   if (!sent) co_return fail(engine_trouble(target.model, sent.error()));
   http::Response& response = **sent;
   if (response.head().status >= 400) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <memory>
 #include <string>
 
 #include "base/result.h"
@@ -11,6 +12,7 @@
 #include "gateway/engine_request.h"
 #include "http/client.h"
 #include "io/task.h"
+#include "supervisor/route_table.h"
 
 namespace yoke::gateway {
 
@@ -25,6 +27,7 @@ struct RelayLimits {
 struct RelayTarget {
   std::string model;  // For messages.
   http::Endpoint engine;
+  std::shared_ptr<supervisor::InstanceLoad> load;  // Is told of progress; may be null.
   RelayLimits limits;
 };
 

@@ -32,7 +32,7 @@ class Relay : public testing::Test {
 
   static io::Task<void> serve(http::Exchange& exchange, Relay& test) {
     auto body = co_await exchange.read_body();
-    RelayTarget target{"m", {"127.0.0.1", test.engine_.port()}, test.limits_};
+    RelayTarget target{"m", {"127.0.0.1", test.engine_.port()}, nullptr, test.limits_};
     Delivery delivery(exchange, {{"X-Extra", "1"}}, test.metrics_);
     EngineRequest request{std::move(*body), test.form_, RouteKind::kChat};
     auto work = relay(delivery, std::move(target), std::move(request));

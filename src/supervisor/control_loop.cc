@@ -1,13 +1,16 @@
 #include "supervisor/control_loop.h"
 
 #include <algorithm>
+#include <optional>
 
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_future.hpp>
 #include <fmt/format.h>
 
+#include "base/log.h"
 #include "base/nearest.h"
 #include "base/published.h"
+#include "engines/backend_choice.h"
 #include "engines/install.h"
 #include "io/call_on.h"
 #include "io/context_pool.h"
@@ -47,7 +50,8 @@ tl::unexpected<Error> no_such_model(const RouteTable& table, std::string_view mo
 struct ControlLoop::Impl {
   Impl() : executor(threads.at(0).get_executor()), tasks(executor), changed(executor) {}
 
-  io::Task<Result<void>> begin(config::Config config);
+  io::Task<Result<void>> begin(config::Config config, std::function<hardware::Machine()> detect);
+  io::Task<Result<std::vector<Engine>>> probe_engines(std::vector<engines::EngineInstall> installs);
   io::Task<bool> end(std::chrono::milliseconds grace);
   io::Task<Result<ReadyEngine>> wait_ready(std::string model, Clock::time_point deadline,
                                            std::uint64_t failed_start);
@@ -61,7 +65,6 @@ struct ControlLoop::Impl {
   asio::any_io_executor executor;
   io::TaskGroup tasks;
   io::WaitList changed;  // Any route or log.
-  Engine engine;
   std::vector<std::unique_ptr<Instance>> instances;
   Published<RouteTable> table{RouteTable{}};
   bool stopping = false;
@@ -81,14 +84,56 @@ Instance* ControlLoop::Impl::find(std::string_view model) {
   return found == instances.end() ? nullptr : found->get();
 }
 
-io::Task<Result<void>> ControlLoop::Impl::begin(config::Config config) {
+// Those that can be used; an error if there is none.
+io::Task<Result<std::vector<Engine>>> ControlLoop::Impl::probe_engines(
+    std::vector<engines::EngineInstall> installs) {
+  std::vector<Engine> found;
+  std::optional<Error> problem;
+  for (engines::EngineInstall& install : installs) {
+    auto probing = probe_llama_cpp(install);
+    auto capabilities = co_await std::move(probing);
+    if (capabilities) {
+      found.push_back({std::move(install), std::move(*capabilities)});
+      continue;
+    }
+    log::warning("An engine is left out: {}", capabilities.error().text());
+    if (!problem) problem = std::move(capabilities.error());
+  }
+  if (found.empty() && problem) co_return fail(std::move(*problem));
+  co_return found;
+}
+
+// The chosen engines with what they can do; those that can't be used are ruled out.
+EngineChoice with_capabilities(engines::BackendChoice choice, const std::vector<Engine>& engines) {
+  EngineChoice result{{}, std::move(choice.ruled_out)};
+  for (engines::Candidate& candidate : choice.candidates) {
+    const auto probed = std::ranges::find_if(engines, [&](const Engine& engine) {
+      return engine.install.server == candidate.install.server;
+    });
+    if (probed == engines.end()) {
+      result.ruled_out.push_back({candidate.install.backend, "The engine can't be used."});
+    } else {
+      result.engines.push_back({probed->install, probed->capabilities, std::move(candidate.env)});
+    }
+  }
+  return result;
+}
+
+io::Task<Result<void>> ControlLoop::Impl::begin(config::Config config,
+                                                std::function<hardware::Machine()> detect) {
   become_subreaper();
-  YOKE_CO_TRY(engine.install, engines::find_llama_cpp(config.engines));
-  YOKE_CO_TRY(engine.capabilities, co_await probe_llama_cpp(engine.install));
+  YOKE_CO_TRY(const auto installs, engines::engines_of_each_backend(config.engines));
+  auto probing = probe_engines(installs);
+  YOKE_CO_TRY(const std::vector<Engine> engines, co_await std::move(probing));
+  std::optional<hardware::Machine> machine;
   for (config::ModelConfig& model : config.models) {
+    if (!machine && engines::needs_devices(installs, model.options)) machine = detect();
+    auto choice = engines::choose_backends(installs, machine ? &*machine : nullptr, config.engines,
+                                           model.options);
     Instance::Listener listener{[this] { publish(); }, [this] { changed.notify_all(); }};
-    instances.push_back(
-        std::make_unique<Instance>(executor, std::move(model), engine, std::move(listener)));
+    instances.push_back(std::make_unique<Instance>(
+        executor, std::move(model), with_capabilities(std::move(choice), engines),
+        config.server.hang_timeout, std::move(listener)));
   }
   publish();
   co_return Result<void>{};
@@ -113,7 +158,7 @@ io::Task<Result<ReadyEngine>> ControlLoop::Impl::wait_ready(std::string model,
     if (stopping) co_return fail(kShuttingDown, "This server is shutting down.");
     const bool suspect = route.start == failed_start && Clock::now() < alive_at;
     if (route.state == InstanceState::kReady && !suspect) {
-      co_return ReadyEngine{route.endpoint, route.start};
+      co_return ReadyEngine{route.endpoint, route.start, route.load};
     }
     if (instance->has_given_up()) co_return fail(route.error.value());
     if (Clock::now() >= deadline) {
@@ -153,9 +198,11 @@ io::Task<Result<std::vector<LogEntry>>> ControlLoop::Impl::wait_logs(std::string
   co_return entries;
 }
 
-Result<std::unique_ptr<ControlLoop>> ControlLoop::start(const config::Config& config) {
+Result<std::unique_ptr<ControlLoop>> ControlLoop::start(const config::Config& config,
+                                                        std::function<hardware::Machine()> detect) {
   auto impl = std::make_unique<Impl>();
-  auto begun = asio::co_spawn(impl->executor, impl->begin(config), asio::use_future);
+  auto begun =
+      asio::co_spawn(impl->executor, impl->begin(config, std::move(detect)), asio::use_future);
   std::unique_ptr<ControlLoop> loop(new ControlLoop(std::move(impl)));
   YOKE_CHECK(begun.get());
   return loop;
@@ -179,7 +226,7 @@ io::Task<Result<ReadyEngine>> ControlLoop::await_ready(std::string model,
     const auto table = routes();
     const Route* route = table->find(model);
     if (route != nullptr && route->state == InstanceState::kReady && route->start != failed_start) {
-      co_return ReadyEngine{route->endpoint, route->start};
+      co_return ReadyEngine{route->endpoint, route->start, route->load};
     }
   }
   auto waiting = impl_->wait_ready(std::move(model), Clock::now() + limit, failed_start);

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -12,6 +13,7 @@
 
 #include "base/result.h"
 #include "config/config.h"
+#include "hardware/machine.h"
 #include "http/client.h"
 #include "io/task.h"
 #include "supervisor/route_table.h"
@@ -38,13 +40,16 @@ using LogCursor = std::map<std::string, std::uint64_t>;
 struct ReadyEngine {
   http::Endpoint endpoint;
   std::uint64_t start = 0;  // Route::start of its process.
+  std::shared_ptr<InstanceLoad> load{};
 };
 
 class ControlLoop {
  public:
-  // Finds the engine and asks it what it can do. Blocks for the moment that takes.
-  // kEngineNotFound, kEngineUnusable, kSpawnFailed.
-  static Result<std::unique_ptr<ControlLoop>> start(const config::Config& config);
+  // Finds the engines and asks them what they can do; `detect` is called if the choice between them
+  // needs it. Blocks for the moment that takes. kEngineNotFound; kEngineUnusable or kSpawnFailed if
+  // none can be used.
+  static Result<std::unique_ptr<ControlLoop>> start(const config::Config& config,
+                                                    std::function<hardware::Machine()> detect);
 
   // Begins to start every model of the configuration. Once.
   void launch();

@@ -1,5 +1,6 @@
 #include "supervisor/instance.h"
 
+#include <algorithm>
 #include <sys/stat.h>
 
 #include <boost/asio/ip/tcp.hpp>
@@ -26,6 +27,8 @@ constexpr auto kHealthInterval = 50ms;
 constexpr auto kRetryWhenAsked = 10s;
 constexpr auto kStopGrace = 5s;
 constexpr std::size_t kLinesForDiagnosis = 200;
+// After a device was lost: a quarter of the 512 that llama.cpp itself takes.
+constexpr int kSmallerBatch = 128;
 
 std::chrono::milliseconds since(Clock::time_point start) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - start);
@@ -51,23 +54,49 @@ io::Task<engines::Health> ask_health(http::Endpoint endpoint) {
   co_return engines::health_of_status((*response)->head().status);
 }
 
+std::vector<std::string> backends_of(const EngineChoice& choice) {
+  std::vector<std::string> backends;
+  for (const Engine& engine : choice.engines) backends.push_back(engine.install.backend);
+  if (backends.empty()) backends.emplace_back();
+  return backends;
+}
+
+Error no_engine_error(const EngineChoice& choice) {
+  std::string message = "No engine can run this model.";
+  for (const engines::RuledOut& out : choice.ruled_out) {
+    message += fmt::format(" {}: {}", out.backend, out.why);
+  }
+  return {engines::kEngineNotFound, std::move(message),
+          "Name other backends for this model, or install what is missing with `make engine`."};
+}
+
 }  // namespace
 
 Instance::Instance(boost::asio::any_io_executor executor, config::ModelConfig model,
-                   const Engine& engine, Listener listener)
+                   EngineChoice choice, std::chrono::milliseconds hang_limit, Listener listener)
     : executor_(executor),
       model_(std::move(model)),
-      engine_(engine),
+      choice_(std::move(choice)),
+      hang_limit_(hang_limit),
       listener_(std::move(listener)),
       log_(executor),
+      policy_(backends_of(choice_)),
       wake_(executor) {
   route_.model = model_.name;
   route_.type = model_.options.server_type;
-  const std::string& installed = engine_.install.version;
-  route_.engine =
-      engine_.install.name + " " + (installed.empty() ? engine_.capabilities.version : installed);
-  route_.backend = engine_.install.backend;
   route_.since = Clock::now();
+  choose_engine();
+}
+
+// What the next life is started with.
+void Instance::choose_engine() {
+  if (choice_.engines.empty()) return;
+  current_ = policy_.current(Clock::now());
+  const Engine& engine = choice_.engines[current_];
+  const std::string& installed = engine.install.version;
+  route_.engine =
+      engine.install.name + " " + (installed.empty() ? engine.capabilities.version : installed);
+  route_.backend = engine.install.backend;
 }
 
 void Instance::set_state(InstanceState state) {
@@ -83,12 +112,12 @@ io::Task<void> Instance::run() {
     child_.reset();
     route_.pid = 0;
     if (stopping_) break;
-    const RestartDecision next = policy_.after(ended.ending);
+    const FallbackDecision next = decide(ended.ending);
     route_.error = ended.error;
     failed_file_ = file_stamp();
     set_state(InstanceState::kFailed);
     log::error("Model {}: {}", model_.name, ended.error.text());
-    if (!next.restart) {
+    if (next.remedy == Remedy::kGiveUp) {
       given_up_ = ended.ending.failure;
       co_await wait_for_ask();
     } else if (next.delay > 0ms) {
@@ -101,17 +130,45 @@ io::Task<void> Instance::run() {
   set_state(InstanceState::kStopped);
 }
 
+FallbackDecision Instance::decide(const Ending& ending) {
+  const FallbackDecision next = policy_.after(ending, Clock::now());
+  if (next.remedy == Remedy::kNext) {
+    const std::string& left = choice_.engines[current_].install.backend;
+    const auto rest = policy_.quarantined_until(current_) - Clock::now();
+    log::warning("Model {}: the backend {} is left out for {} ({}).", model_.name, left,
+                 format_duration(std::chrono::ceil<std::chrono::seconds>(rest)),
+                 engines::name_of(ending.failure));
+  } else if (next.remedy == Remedy::kSmaller) {
+    log::warning("Model {}: starting again with batches of {} tokens.", model_.name, kSmallerBatch);
+  }
+  return next;
+}
+
+Result<engines::CommandLine> Instance::command_line(std::uint16_t port) const {
+  const Engine& engine = choice_.engines[current_];
+  config::LoadOptions options = model_.options;
+  if (policy_.smaller()) options.n_batch = options.n_ubatch = kSmallerBatch;
+  YOKE_TRY(
+      engines::CommandLine command,
+      engines::llama_command_line(engine.install, engine.capabilities, options, model_.name, port));
+  command.env.insert(command.env.end(), engine.env.begin(), engine.env.end());
+  return command;
+}
+
 // One process from start to end.
 io::Task<Instance::Ended> Instance::live_once() {
+  choose_engine();
   set_state(InstanceState::kStarting);
+  if (choice_.engines.empty()) {
+    co_return load_error(FailureClass::kBadArguments, no_engine_error(choice_));
+  }
   if (auto checked = engines::check_model_file(model_.options.model_path); !checked) {
     co_return load_error(FailureClass::kBadModel, std::move(checked.error()));
   }
   const auto port = free_port(executor_);
   if (!port) co_return load_error(FailureClass::kLoadFailed, port.error());
   route_.endpoint = http::Endpoint{"127.0.0.1", *port};
-  auto command = engines::llama_command_line(engine_.install, engine_.capabilities, model_.options,
-                                             model_.name, *port);
+  auto command = command_line(*port);
   if (!command) co_return load_error(FailureClass::kBadArguments, std::move(command.error()));
   for (const std::string& note : command->notes) log::warning("Model {}: {}", model_.name, note);
 
@@ -119,7 +176,7 @@ io::Task<Instance::Ended> Instance::live_once() {
   spec.argv = std::move(command->argv);
   spec.env = std::move(command->env);
   // llama.cpp also loads backend modules from where it is started: let that be its own directory.
-  spec.working_dir = engine_.install.dir;
+  spec.working_dir = choice_.engines[current_].install.dir;
   // Variables that act like flags, and Yoke's own, of which one is a key.
   spec.drop_env_prefixes = {std::string(engines::kLlamaEnvPrefix), "YOKE_"};
   auto sink = [this](std::string_view line) {
@@ -131,8 +188,8 @@ io::Task<Instance::Ended> Instance::live_once() {
   child_ = std::move(*child);
   route_.pid = child_->pid();
   ++route_.start;
-  log::info("Model {}: starting {} on port {} (pid {}).", model_.name, route_.engine, *port,
-            route_.pid);
+  log::info("Model {}: starting {} ({}) on port {} (pid {}).", model_.name, route_.engine,
+            route_.backend.empty() ? "backend unknown" : route_.backend, *port, route_.pid);
   listener_.on_route();
 
   auto ending = child_->wait();
@@ -148,9 +205,44 @@ io::Task<Instance::Ended> Instance::live_once() {
                           "`yoke logs " + model_.name + "` shows what it was doing."});
   }
   log::info("Model {}: ready after {}.", model_.name, format_duration(since(route_.since)));
+  answers_before_ = route_.load->answers.load(std::memory_order_relaxed);
   set_state(InstanceState::kReady);
-  const ExitStatus status = co_await child_->wait();
-  co_return describe_end(status, true);
+  auto serving = serve();
+  co_return co_await std::move(serving);
+}
+
+// From ready to its end.
+io::Task<Instance::Ended> Instance::serve() {
+  auto ending = child_->wait();
+  auto hanging = wait_for_hang();
+  const auto first = co_await io::wait_for_one(std::move(ending), std::move(hanging));
+  if (first.index() == 0) co_return describe_end(std::get<0>(first), true);
+  auto stopping = child_->stop(0ms);
+  co_await std::move(stopping);
+  const std::string message = fmt::format("The engine made no progress for {} while it had work.",
+                                          format_duration(hang_limit_));
+  co_return Ended{
+      {FailureClass::kGpuHang, true, since(route_.since)},
+      {kEngineFailed, message, std::string(engines::summary_of(FailureClass::kGpuHang))}};
+}
+
+// Returns when the engine has had work for the limit and nothing came of it. /health goes on saying
+// 200 when a device is lost, so what counts is what comes out.
+io::Task<void> Instance::wait_for_hang() const {
+  const auto interval = hang_limit_ > 0ms ? std::clamp(hang_limit_ / 4, 10ms, 1000ms) : 1h;
+  std::uint64_t seen = 0;
+  auto moved_at = Clock::now();
+  while (true) {
+    co_await io::sleep_for(interval);
+    const std::uint64_t progress = route_.load->progress.load(std::memory_order_relaxed);
+    const bool idle = route_.load->waiting.load(std::memory_order_relaxed) == 0;
+    if (idle || progress != seen || hang_limit_ == 0ms) {
+      seen = progress;
+      moved_at = Clock::now();
+    } else if (Clock::now() - moved_at >= hang_limit_) {
+      co_return;
+    }
+  }
 }
 
 // False if that takes too long.
@@ -164,8 +256,12 @@ io::Task<bool> Instance::wait_until_ready() {
   co_return false;
 }
 
+std::uint64_t Instance::answers_of_this_life() const {
+  return route_.load->answers.load(std::memory_order_relaxed) - answers_before_;
+}
+
 Instance::Ended Instance::load_error(FailureClass cls, Error error) const {
-  return {{cls, false, 0ms}, std::move(error)};
+  return {{cls, false, 0ms, 0}, std::move(error)};
 }
 
 Instance::Ended Instance::describe_end(const ExitStatus& status, bool was_ready) {
@@ -178,7 +274,7 @@ Instance::Ended Instance::describe_end(const ExitStatus& status, bool was_ready)
                   was_ready ? "serving" : "loading the model", engines::name_of(failure.cls));
   const ErrorCode code =
       failure.cls == FailureClass::kBadModel ? engines::kModelFileInvalid : kEngineFailed;
-  return {{failure.cls, was_ready, was_ready ? since(route_.since) : 0ms},
+  return {{failure.cls, was_ready, was_ready ? since(route_.since) : 0ms, answers_of_this_life()},
           {code, message, failure.summary}};
 }
 

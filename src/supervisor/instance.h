@@ -3,20 +3,25 @@
 // Owned by the control loop; all calls on its thread.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "base/result.h"
 #include "config/config.h"
+#include "engines/backend_choice.h"
 #include "engines/capabilities.h"
 #include "engines/failure.h"
-#include "engines/install.h"
+#include "engines/llama_cpp.h"
 #include "io/task.h"
 #include "io/wait_list.h"
 #include "supervisor/child_process.h"
+#include "supervisor/fallback_policy.h"
 #include "supervisor/log_ring.h"
-#include "supervisor/restart_policy.h"
 #include "supervisor/route_table.h"
 
 namespace yoke::supervisor {
@@ -24,10 +29,17 @@ namespace yoke::supervisor {
 // Of Instance::error: the engine died, or never came up.
 inline constexpr ErrorCode kEngineFailed{"engine_failed"};
 
-// The engine that instances are started with.
+// An engine that instances may be started with.
 struct Engine {
   engines::EngineInstall install;
   engines::Capabilities capabilities;
+  std::vector<std::pair<std::string, std::string>> env{};  // That its backend needs.
+};
+
+// What a model may be started with, best first, and why the rest is not there.
+struct EngineChoice {
+  std::vector<Engine> engines;
+  std::vector<engines::RuledOut> ruled_out;
 };
 
 class Instance {
@@ -38,9 +50,9 @@ class Instance {
     std::function<void()> on_log;
   };
 
-  // `engine` must outlive the instance.
-  Instance(boost::asio::any_io_executor executor, config::ModelConfig model, const Engine& engine,
-           Listener listener);
+  // `hang_limit`: how long an engine may make no progress while it has work; 0: for ever.
+  Instance(boost::asio::any_io_executor executor, config::ModelConfig model, EngineChoice choice,
+           std::chrono::milliseconds hang_limit, Listener listener);
 
   // Keeps the engine running until stop(). Spawn it once.
   io::Task<void> run();
@@ -65,20 +77,29 @@ class Instance {
   };
 
   io::Task<Ended> live_once();
+  void choose_engine();
+  FallbackDecision decide(const Ending& ending);
+  Result<engines::CommandLine> command_line(std::uint16_t port) const;
   io::Task<bool> wait_until_ready();
+  io::Task<Ended> serve();
+  io::Task<void> wait_for_hang() const;
   io::Task<void> wait_for_ask();
   Ended load_error(engines::FailureClass cls, Error error) const;
   Ended describe_end(const ExitStatus& status, bool was_ready);
+  std::uint64_t answers_of_this_life() const;
   void set_state(InstanceState state);
   std::uint64_t file_stamp() const;
 
   boost::asio::any_io_executor executor_;
   config::ModelConfig model_;
-  const Engine& engine_;
+  const EngineChoice choice_;
+  std::size_t current_ = 0;           // Of choice_.engines.
+  std::uint64_t answers_before_ = 0;  // The route's count when this life became ready.
+  const std::chrono::milliseconds hang_limit_;
   Listener listener_;
   Route route_;
   LogRing log_;
-  RestartPolicy policy_;
+  FallbackPolicy policy_;
   std::unique_ptr<ChildProcess> child_;
   io::WaitList wake_;  // For stop() and ask().
   bool stopping_ = false;

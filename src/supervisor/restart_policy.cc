@@ -6,13 +6,18 @@ namespace yoke::supervisor {
 
 using engines::FailureClass;
 
+bool Ending::was_stable() const {
+  return was_ready &&
+         (served >= RestartPolicy::kStableAfter || answers >= RestartPolicy::kStableAnswers);
+}
+
 RestartDecision RestartPolicy::after(const Ending& ending) {
   if (ending.failure == FailureClass::kBadModel || ending.failure == FailureClass::kBadArguments) {
     return {};  // The same again would end the same way.
   }
   if (ending.was_ready) {
     load_failures_ = 0;
-    if (ending.served >= kStableAfter) failures_ = 0;
+    if (ending.was_stable()) failures_ = 0;
   } else if (ending.failure != FailureClass::kPortTaken) {
     ++load_failures_;
   }

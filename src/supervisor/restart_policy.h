@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 
 #include "engines/failure.h"
 
@@ -13,6 +14,10 @@ struct Ending {
   engines::FailureClass failure = engines::FailureClass::kCrash;
   bool was_ready = false;
   std::chrono::milliseconds served{0};  // How long it was ready.
+  std::uint64_t answers = 0;            // How many requests it answered.
+
+  // It was of use, so that what befell it says little about the next life.
+  bool was_stable() const;
 };
 
 struct RestartDecision {
@@ -23,8 +28,9 @@ struct RestartDecision {
 
 class RestartPolicy {
  public:
-  // A life of at least this long wipes earlier failures out.
+  // A life of at least this long, or with so many answers, wipes earlier failures out.
   static constexpr std::chrono::minutes kStableAfter{5};
+  static constexpr std::uint64_t kStableAnswers = 20;
   // After this many failures in a row it is left alone.
   static constexpr int kMaxFailures = 6;
   // Of which this many before the engine was ever ready: loading again rarely helps.

@@ -36,6 +36,13 @@ TEST(RestartPolicy, ForgetsFailuresAfterAStableLife) {
   EXPECT_EQ(policy.after({FailureClass::kCrash, true, 10min}), (RestartDecision{true, 0ms}));
 }
 
+TEST(RestartPolicy, ForgetsFailuresAfterAUsefulLife) {
+  RestartPolicy policy;
+  for (int i = 0; i < 4; ++i) policy.after(kQuickCrash);
+  EXPECT_EQ(policy.after({FailureClass::kCrash, true, 1s, RestartPolicy::kStableAnswers}),
+            (RestartDecision{true, 0ms}));
+}
+
 TEST(RestartPolicy, TriesALoadThatFailedOnceMore) {
   RestartPolicy policy;
   EXPECT_EQ(policy.after(kLoadCrash), (RestartDecision{true, 1s}));

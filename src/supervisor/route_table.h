@@ -25,6 +25,11 @@ std::string_view name_of(InstanceState state);
 // Shared by all versions of an instance's route; the gateway counts, anybody reads.
 struct InstanceLoad {
   std::atomic<int> active_requests{0};
+  // Requests that wait for the engine to say something, of those that it reports the progress of.
+  std::atomic<int> waiting{0};
+  // Grows with every piece of an answer to those, and every report of progress.
+  std::atomic<std::uint64_t> progress{0};
+  std::atomic<std::uint64_t> answers{0};  // Complete ones.
 };
 
 struct Route {

@@ -229,18 +229,19 @@ class Sandbox:
         file.with_name(file.name + ".fake").write_text("max_lifetime_s=300;" + script)
         return {"model_path": str(file), **options}
 
-    def write_config(self, models, server=(), engine=FAKE_ENGINE, name="yoke.toml"):
-        """`engine`: the llama-server to use; None is the one that is installed."""
-        tables = {"server": {"listen": "127.0.0.1:0", **dict(server)}}
+    def write_config(self, models, server=(), engine=FAKE_ENGINE, name="yoke.toml", engines=()):
+        """`engine`: the llama-server to use; None is what is installed."""
+        tables = {"server": {"listen": "127.0.0.1:0", **dict(server)}, "engines": dict(engines)}
         if engine is not None:
-            tables["engines"] = {"llama_server": str(engine)}
+            tables["engines"]["llama_server"] = str(engine)
         tables.update({f"models.{json.dumps(key)}": table for key, table in models.items()})
         file = self.directory / name
         file.write_text(toml(tables))
         return file
 
-    def serve(self, models, server=(), engine=FAKE_ENGINE):
-        yoke = Yoke(self.write_config(models, server, engine), self.environment())
+    def serve(self, models, server=(), engine=FAKE_ENGINE, engines=(), env=()):
+        file = self.write_config(models, server, engine, engines=engines)
+        yoke = Yoke(file, self.environment(**dict(env)))
         self.servers.append(yoke)
         yoke.wait_until_listening()
         return yoke

@@ -126,6 +126,10 @@ class Connection:
         status, headers = self.head()
         if status != 200:
             raise AssertionError(Reply(status, headers, b"".join(self.pieces(headers))))
+        yield from self.payloads(headers)
+
+    def payloads(self, headers):
+        """The rest of events(), when the head is read already."""
         assert headers["content-type"].startswith("text/event-stream"), headers
         text = bytearray()
         for piece in self.pieces(headers):

@@ -1,0 +1,76 @@
+#include "supervisor/fallback_policy.h"
+
+#include <algorithm>
+
+namespace yoke::supervisor {
+
+using engines::FailureClass;
+
+FallbackPolicy::FallbackPolicy(std::vector<std::string> backends) {
+  for (std::string& backend : backends) states_.push_back({std::move(backend)});
+}
+
+std::size_t FallbackPolicy::current(Clock::time_point now) const {
+  const auto free =
+      std::ranges::find_if(states_, [now](const State& state) { return state.until <= now; });
+  if (free != states_.end()) return static_cast<std::size_t>(free - states_.begin());
+  return states_.size() - 1;
+}
+
+FallbackPolicy::Clock::time_point FallbackPolicy::quarantined_until(std::size_t backend) const {
+  return states_.at(backend).until;
+}
+
+FallbackDecision FallbackPolicy::leave(std::size_t index, Clock::time_point now) {
+  State& state = states_[index];
+  const auto longer = kFirstQuarantine * (1 << std::min(state.quarantines, 10));
+  state.until = now + std::min<std::chrono::minutes>(longer, kLongestQuarantine);
+  ++state.quarantines;
+  state.crashes = 0;
+  smaller_ = false;
+  return {Remedy::kNext, std::chrono::milliseconds(0)};
+}
+
+FallbackDecision FallbackPolicy::after(const Ending& ending, Clock::time_point now) {
+  const std::size_t index = current(now);
+  State& state = states_[index];
+  if (ending.was_stable()) state.crashes = 0;
+  const bool another = std::any_of(states_.begin(), states_.end(), [&](const State& other) {
+    return &other != &state && other.until <= now;
+  });
+  if (!another) {  // There is nothing to fall back to.
+    const RestartDecision decision = restarts_.after(ending);
+    if (!decision.restart) return {};
+    return {Remedy::kSame, decision.delay};
+  }
+  switch (ending.failure) {
+    case FailureClass::kBadModel:
+    case FailureClass::kBadArguments:
+      return {};  // No backend can load it.
+    case FailureClass::kPortTaken:
+      return {Remedy::kSame, std::chrono::milliseconds(0)};
+    case FailureClass::kDeviceLost:
+      // Long batches run into the driver's watchdog; smaller ones may not (llama.cpp #21724).
+      if (state.backend == "vulkan" && !smaller_) {
+        smaller_ = true;
+        return {Remedy::kSmaller, std::chrono::milliseconds(0)};
+      }
+      return leave(index, now);
+    case FailureClass::kCrash:
+      if (ending.was_ready && ++state.crashes < 2) {
+        return {Remedy::kSame, std::chrono::milliseconds(0)};
+      }
+      return leave(index, now);
+    case FailureClass::kOutOfMemory:
+    case FailureClass::kGpuFault:
+    case FailureClass::kGpuHang:
+    case FailureClass::kWrongOutput:
+    case FailureClass::kLoadFailed:
+    case FailureClass::kStartTimeout:
+    case FailureClass::kWorkerLost:
+      return leave(index, now);
+  }
+  return leave(index, now);
+}
+
+}  // namespace yoke::supervisor
