@@ -258,7 +258,8 @@ Result<void> engine_check(const EngineCommandOptions& options) {
     if (options.json) {
       engines.push_back(to_json(checks.back()));
     } else {
-      print((checks.size() > 1 ? "\n" : "") + format_check(checks.back(), terminal));
+      print(fmt::format("{}{}", checks.size() > 1 ? "\n" : "",
+                        format_check(checks.back(), terminal)));
     }
   }
   if (options.json) {

@@ -313,7 +313,7 @@ std::vector<std::string> notes(const Machine& machine) {
 std::string format_list(std::string_view title, const std::vector<std::string>& lines,
                         const Terminal& terminal) {
   if (lines.empty()) return "";
-  std::string text = "\n" + terminal.bold(title) + "\n";
+  std::string text = fmt::format("\n{}\n", terminal.bold(title));
   const auto width = static_cast<std::size_t>(terminal.width);
   for (const std::string& line : lines) {
     std::string_view before = "- ";

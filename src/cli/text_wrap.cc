@@ -16,7 +16,7 @@ std::vector<std::string> wrap(std::string_view text, std::size_t width) {
     if (line.empty()) {
       line = word;
     } else if (fits) {
-      line += " " + std::string(word);
+      line.append(" ").append(word);
     } else {
       lines.emplace_back(word);
     }

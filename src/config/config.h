@@ -36,7 +36,8 @@ struct ServerConfig {
   std::chrono::milliseconds first_byte_timeout = std::chrono::hours(1);
   // How long an engine may be silent in the middle of an answer.
   std::chrono::milliseconds idle_timeout = std::chrono::minutes(10);
-  // How long an engine may make no progress while it has work before it is taken for hung; 0: never.
+  // How long an engine may make no progress while it has work before it is taken for hung; 0:
+  // never.
   std::chrono::milliseconds hang_timeout = std::chrono::minutes(2);
   std::size_t threads = 0;  // I/O threads; 0: one per core.
   std::filesystem::path model_dir = yoke::model_dir();

@@ -32,7 +32,8 @@ struct LoadOptions {
   int threads = 0;        // CPU threads; 0: the engine's choice.
   int parallel = 0;       // Requests answered at once; 0: the engine's choice.
 
-  // The backends to try, in this order ("vulkan", "rocm", "cuda", "cpu"); empty: as the devices are.
+  // The backends to try, in this order ("vulkan", "rocm", "cuda", "cpu"); empty: as the devices
+  // are.
   std::vector<std::string> backends;
 
   FlashAttention flash_attn = FlashAttention::kAuto;

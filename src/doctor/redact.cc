@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include <fmt/format.h>
+
 #include "doctor/text.h"
 #include "hardware/text_fields.h"
 
@@ -202,7 +204,7 @@ bool is_secret_name(std::string_view name) {
        {"serial", "serial_number", "serialnumber", "uuid", "partuuid", "gpu_uuid", "unique_id",
         "api_key", "apikey", "key", "token", "access_token", "secret", "password", "passphrase",
         "hostname", "authorization", "machine_id"}) {
-    if (plain == secret || plain.ends_with("_" + std::string(secret))) return true;
+    if (plain == secret || plain.ends_with(fmt::format("_{}", secret))) return true;
   }
   return false;
 }

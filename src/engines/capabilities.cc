@@ -2,20 +2,13 @@
 
 #include <vector>
 
+#include "engines/text_lines.h"
+
 namespace yoke::engines {
 namespace {
 
 constexpr std::string_view kVersionMark = "version: ";
 constexpr std::string_view kRemovedMark = "argument has been removed";
-
-// The first line of `text`, which is taken off it.
-std::string_view take_line(std::string_view& text) {
-  const std::size_t end = text.find('\n');
-  std::string_view line = text.substr(0, end);
-  text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
-  if (line.ends_with('\r')) line.remove_suffix(1);
-  return line;
-}
 
 std::string version_of(std::string_view output) {
   while (!output.empty()) {

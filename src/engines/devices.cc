@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "engines/capabilities.h"
+#include "engines/text_lines.h"
 
 namespace yoke::engines {
 namespace {
@@ -13,15 +14,6 @@ constexpr std::size_t kMaxDevices = 64;
 constexpr std::size_t kMaxTextBytes = 256;
 constexpr std::uint64_t kMaxMebibytes = std::uint64_t{1} << 40;
 constexpr std::string_view kBlanks = " \t";
-
-// The first line of `text`, which is taken off it.
-std::string_view take_line(std::string_view& text) {
-  const std::size_t end = text.find('\n');
-  std::string_view line = text.substr(0, end);
-  text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
-  if (line.ends_with('\r')) line.remove_suffix(1);
-  return line;
-}
 
 std::string_view trim(std::string_view text) {
   const std::size_t begin = text.find_first_not_of(kBlanks);

@@ -11,8 +11,8 @@ namespace yoke::gateway {
 
 class SentReply {
  public:
-  // Bytes of text that are kept at most; a million tokens have about as many.
-  static constexpr std::size_t kMaxText = 4u << 20;
+  // Bytes of text that are kept at most; a quarter of a million tokens has about as many.
+  static constexpr std::size_t kMaxText = 1u << 20;
 
   // Whole events in llama-server's form (compact JSON, one "data: " line each).
   void record(std::string_view events);

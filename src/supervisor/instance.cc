@@ -188,8 +188,9 @@ io::Task<Instance::Ended> Instance::live_once() {
   child_ = std::move(*child);
   route_.pid = child_->pid();
   ++route_.start;
-  log::info("Model {}: starting {} ({}) on port {} (pid {}).", model_.name, route_.engine,
-            route_.backend.empty() ? "backend unknown" : route_.backend, *port, route_.pid);
+  const std::string backend = route_.backend.empty() ? "" : fmt::format(" ({})", route_.backend);
+  log::info("Model {}: starting {}{} on port {} (pid {}).", model_.name, route_.engine, backend,
+            *port, route_.pid);
   listener_.on_route();
 
   auto ending = child_->wait();

@@ -13,8 +13,9 @@ class SdkTest(E2eTest):
     def test_openai(self):
         real = self.sandbox.serve_real()
         fake = self.sandbox.serve({"chat": self.sandbox.fake_model(),
+                                   "fragile": self.sandbox.fake_model("crash_after_tokens=0"),
                                    "vectors": self.sandbox.fake_model(server_type="embedding")})
-        for model in ("chat", "vectors"):
+        for model in ("chat", "fragile", "vectors"):
             fake.wait_for_state(model, "ready")
         environment = self.sandbox.environment(YOKE_URL=real.url, YOKE_FAKE_URL=fake.url)
         done = subprocess.run(["node", "--test", "openai_test.mjs"], cwd=os.environ["SDK_DIR"],
