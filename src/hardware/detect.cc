@@ -43,7 +43,10 @@ Machine detect(const DetectOptions& options) {
   judge(machine, options);
   if (options.measure_bandwidth) {
     const auto threads = static_cast<int>(machine.host.cpu.usable_threads);
-    machine.host.cpu.memory_bandwidth = measure_memory_bandwidth(threads > 0 ? threads : 1);
+    // A container with little memory must not die of being measured.
+    const std::uint64_t at_most = machine.host.memory.available / 8;
+    machine.host.cpu.memory_bandwidth =
+        measure_memory_bandwidth(threads > 0 ? threads : 1, at_most);
   }
   return machine;
 }

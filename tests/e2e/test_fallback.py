@@ -45,7 +45,7 @@ class FallbackTest(E2eTest):
         self.check_switch(self.serve(), signal.SIGSEGV, signal.SIGABRT)
 
     def test_hung_on_vulkan_goes_on_on_the_cpu(self):
-        self.check_switch(self.serve({"hang_timeout": "3s"}), signal.SIGSTOP)
+        self.check_switch(self.serve({"hang_timeout": "6s"}), signal.SIGSTOP)
 
     def test_driver_that_was_taken_away(self):
         yoke = self.serve(env={"VK_DRIVER_FILES": "/nonexistent.json",
