@@ -71,13 +71,12 @@ Result<void> add_to_prompt(json::object& body, const std::string& text) {
 }
 
 // Of what the client allowed, what is left.
-Result<void> reduce_limits(json::object& body, std::int64_t sent_tokens) {
+void reduce_limits(json::object& body, std::int64_t sent_tokens) {
   for (const char* name : kTokenLimits) {
     auto* limit = body.if_contains(name);
     if (limit == nullptr || !limit->is_int64() || limit->get_int64() < 0) continue;
     *limit = std::max<std::int64_t>(limit->get_int64() - sent_tokens, 1);
   }
-  return {};
 }
 
 bool wants_usage(const EngineRequest& request) {
@@ -132,7 +131,7 @@ Result<EngineRequest> continue_request(const EngineRequest& request, const SentR
   if (text.empty() && reasoning.empty()) return request;
   YOKE_CHECK(request.kind == RouteKind::kChat ? add_to_messages(*body, text, reasoning)
                                               : add_to_prompt(*body, text));
-  YOKE_CHECK(reduce_limits(*body, sent_tokens));
+  reduce_limits(*body, sent_tokens);
   return EngineRequest{json_text(document), request.form, request.kind};
 }
 

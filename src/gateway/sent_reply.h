@@ -18,7 +18,7 @@ class SentReply {
   void record(std::string_view events);
 
   // Something of the answer itself was sent, and not only comments.
-  bool begun() const { return !id_.empty() || begun_; }
+  bool begun() const { return begun_; }
   // Longer than kMaxText: the texts are not kept any more.
   bool too_long() const { return too_long_; }
   // The texts as the inside of a JSON string, escapes and all.

@@ -223,7 +223,7 @@ io::Task<Instance::Ended> Instance::serve() {
   const std::string message = fmt::format("The engine made no progress for {} while it had work.",
                                           format_duration(hang_limit_));
   co_return Ended{
-      {FailureClass::kGpuHang, true, since(route_.since)},
+      {FailureClass::kGpuHang, true, since(route_.since), answers_of_this_life()},
       {kEngineFailed, message, std::string(engines::summary_of(FailureClass::kGpuHang))}};
 }
 
