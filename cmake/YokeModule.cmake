@@ -22,12 +22,12 @@ function(yoke_module name)
   if(YOKE_BUILD_TESTS AND ARG_TESTS)
     add_executable(${name}_test ${ARG_TESTS})
     target_link_libraries(${name}_test PRIVATE ${target} ${ARG_TEST_LIBS} GTest::gmock GTest::gtest GTest::gtest_main)
+    # What tests expand to takes compilers twice as long to optimize, and nobody waits for it.
+    target_compile_options(${name}_test PRIVATE -O0)
     if(uses_asio)
-      target_precompile_headers(${name}_test REUSE_FROM yoke_pch)
+      target_precompile_headers(${name}_test REUSE_FROM yoke_asio_test_pch)
     else()
-      # What tests expand to takes compilers twice as long to optimize, and nobody waits for it. (A
-      # precompiled header has to be compiled with the same options as its users.)
-      target_compile_options(${name}_test PRIVATE -O0)
+      target_precompile_headers(${name}_test REUSE_FROM yoke_test_pch)
     endif()
     add_dependencies(unit_tests ${name}_test)
     gtest_discover_tests(${name}_test TEST_PREFIX "unit." DISCOVERY_TIMEOUT 60
@@ -41,4 +41,15 @@ function(yoke_module name)
       endforeach()
     endif()
   endif()
+endfunction()
+
+# yoke_test_pch(NAME HEADER LIBS...): precompiles HEADER for unit tests, which reuse it from NAME.
+function(yoke_test_pch name header)
+  # A precompiled header has to be compiled with the same options as its users.
+  file(CONFIGURE OUTPUT ${name}.cc CONTENT "// Only there because of the precompiled header.\n")
+  add_library(${name} OBJECT ${CMAKE_CURRENT_BINARY_DIR}/${name}.cc)
+  target_compile_options(${name} PRIVATE -O0)
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/src)
+  target_link_libraries(${name} PRIVATE GTest::gmock GTest::gtest fmt::fmt tl::expected ${ARGN})
+  target_precompile_headers(${name} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/${header})
 endfunction()
