@@ -3,6 +3,9 @@
 
     python3 tools/get_llama_cpp.py                        the pinned release, for CPU and Vulkan
     python3 tools/get_llama_cpp.py --backend cpu          for the CPU alone
+    python3 tools/get_llama_cpp.py --backend cuda         for CPU and NVIDIA GPUs
+    python3 tools/get_llama_cpp.py --backend rocm --from ARCHIVE_OR_DIR
+                                                          a release archive that you have
     python3 tools/get_llama_cpp.py --source DIR           a source tree of your own, for the CPU
 
 An engine becomes <dest>/llama.cpp-<version>/<backend>/, a directory that can be moved. It appears
@@ -10,8 +13,8 @@ there whole, with engine.json, or not at all; a second call finds it and does no
 
 The source and the modules of the release come from npm packages whose digests are in pins.json.
 Programs and libraries are built for any x86-64; only the modules libggml-cpu-*.so use newer
-instructions, and ggml picks the one that fits when it starts. The Vulkan engine is the CPU engine's
-files once more, as hard links, and libggml-vulkan.so beside them: so the CPU engine never loads a
+instructions, and ggml picks the one that fits when it starts. The engine for a GPU is the CPU
+engine's files once more, as hard links, and its module beside them: so the CPU engine never loads a
 GPU's driver, which may crash it.
 """
 
@@ -19,316 +22,101 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fnmatch
 import hashlib
-import json
 import os
 import platform
 import re
 import shutil
-import subprocess
 import sys
-import tarfile
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import engine_archive
+import engine_tree
 import fetch
+import llama_cpp_build
+from engine_tree import say
 from fetch import SetupError
+from llama_cpp_build import NAME, PROGRAMS, Job
 
-NAME = "llama.cpp"
-PROGRAMS = ("llama-server", "ggml-rpc-server", "llama-bench", "llama-quantize", "llama-fit-params")
-TARGETS = (*PROGRAMS, "ggml-rpc")
 BUILD_SPACE = 1_500_000_000
-INSTALL_SPACE = 200_000_000
+INSTALL_SPACE = {"cpu": 200_000_000, "vulkan": 200_000_000, "cuda": 900_000_000}
 JOB_MEMORY = 1_200_000_000
-CONFIGURE_TIMEOUT_S = 900.0
-BUILD_TIMEOUT_S = 4 * 3600.0
-CHECK_TIMEOUT_S = 120.0
-VULKAN_MODULE = "libggml-vulkan.so"
-
-# cmake option -> what /proc/cpuinfo calls it; used only for a source tree of the user's own.
-CPU_FEATURES = {
-    "GGML_SSE42": "sse4_2",
-    "GGML_AVX": "avx",
-    "GGML_F16C": "f16c",
-    "GGML_FMA": "fma",
-    "GGML_AVX2": "avx2",
-    "GGML_BMI2": "bmi2",
-    "GGML_AVX_VNNI": "avx_vnni",
-    "GGML_AVX512": "avx512f",
-    "GGML_AVX512_VBMI": "avx512_vbmi",
-    "GGML_AVX512_VNNI": "avx512_vnni",
-    "GGML_AVX512_BF16": "avx512_bf16",
-}
-MODULE_NAME = r"libggml-(cpu|rpc|vulkan).*\.so"
-MACHINE_FLAG = re.compile(r"\s-m(?:arch=|cpu=|tune=native|sse[34]|ssse3|avx|fma|f16c|bmi|amx)")
-
-# Included by the pinned source's CMakeLists.txt: parsing headers is a third of its compile time.
-PRECOMPILED_HEADERS = """\
-function(precompile target directory)
-  list(TRANSFORM ARGN PREPEND "${CMAKE_SOURCE_DIR}/${directory}/" REGEX "[.]h$")
-  target_precompile_headers(${target} PRIVATE <functional> <map> <sstream> <string> ${ARGN})
-endfunction()
-
-function(precompile_headers)
-  precompile(llama src llama-model.h llama-context.h llama-kv-cache.h)
-  precompile(llama-common common chat.h chat-auto-parser.h chat-peg-parser.h common.h json.h
-             json-schema-to-grammar.h log.h <regex>)
-  precompile(mtmd tools/mtmd clip-graph.h clip-impl.h clip-model.h)
-  foreach(source mtmd-helper.cpp mtmd-helper-gen.cpp)  # they refuse internal headers
-    set_source_files_properties(${CMAKE_SOURCE_DIR}/tools/mtmd/${source} TARGET_DIRECTORY mtmd
-                                PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
-  endforeach()
-  precompile(server-context tools/server server-common.h server-context.h server-queue.h
-             server-task.h <regex> <thread>)
-endfunction()
-
-cmake_language(DEFER CALL precompile_headers)
-"""
+BACKENDS = ("vulkan", "rocm", "cuda", "cpu")
+MODULE_NAME = r"libggml-(cpu|rpc|vulkan|cuda).*\.so"
 
 
 @dataclass(frozen=True)
-class Job:
-    """One engine to be installed: what, from where, to where."""
+class GpuModule:
+    """A module of the release, by its name in pins.json, that makes an engine for GPUs."""
 
-    version: str
-    release: str
-    commit: str
-    backend: str
-    source: Path
-    work: Path
-    home: Path
-    log: Path
-    jobs: int
-    modules: str  # "prebuilt", "machine" or "all"
-    pins: dict[str, Any] | None  # None for a source tree of the user's own
+    title: str
+    file: str
+    needs: str
+
+
+GPU_MODULES = {
+    "vulkan": GpuModule(
+        "Vulkan",
+        "libggml-vulkan.so",
+        "libvulkan1 and your GPU's Vulkan driver have to be installed (mesa-vulkan-drivers).",
+    ),
+    "cuda": GpuModule(
+        "CUDA 13",
+        "libggml-cuda.so",
+        "NVIDIA's driver (580 or newer) and libcudart.so.13, libcublas.so.13 of CUDA 13 have to be "
+        "where the dynamic linker finds them.",
+    ),
+    "cuda12": GpuModule(
+        "CUDA 12",
+        "libggml-cuda.so",
+        "NVIDIA's driver and libcudart.so.12, libcublas.so.12 of CUDA 12 have to be where the "
+        "dynamic linker finds them.",
+    ),
+}
 
 
 # ---- what is installed ----
 
 
-def engines_home() -> Path:
-    named = os.environ.get("YOKE_ENGINE_DIR")
-    return Path(named) if named else fetch.data_home() / "engines"
-
-
-def read_manifest(home: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads((home / "engine.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return manifest if isinstance(manifest, dict) else {}
-
-
-def integrity_of(pins: dict[str, Any], modules: str, backend: str = "cpu") -> dict[str, str]:
+def integrity_of(pins: dict[str, Any], modules: str, module: str = "cpu") -> dict[str, str]:
     """The digests an installed engine must have been made from."""
     parts = {"source": pins["source"]}
     if modules == "prebuilt":
         parts["modules"] = pins["modules"][module_key("cpu")]
-    if backend != "cpu":
-        parts[backend] = pins["modules"][module_key(backend)]
+    if module != "cpu":
+        parts[module] = pins["modules"][module_key(module)]
     return {
         part: f"{pin['package']}@{pin['version']} {pin['integrity']}" for part, pin in parts.items()
     }
 
 
-def is_installed(home: Path, pins: dict[str, Any], modules: str, backend: str = "cpu") -> bool:
+def is_installed(home: Path, pins: dict[str, Any], modules: str, module: str = "cpu") -> bool:
     """Whether `home` holds an engine made from exactly these pins, with all its files."""
-    manifest = read_manifest(home)
+    manifest = engine_tree.read_manifest(home)
     files = manifest.get("files")
     return (
         manifest.get("version") == pins["version"]
         and manifest.get("commit") == pins["commit"]
-        and manifest.get("integrity") == integrity_of(pins, modules, backend)
+        and manifest.get("integrity") == integrity_of(pins, modules, module)
         and isinstance(files, dict)
         and all(fetch.size_of(home / name) == size for name, size in files.items())
     )
 
 
-def module_key(backend: str) -> str:
-    return f"{backend}-{platform.machine()}"
+def module_key(module: str) -> str:
+    return f"{module}-{platform.machine()}"
 
 
 # ---- steps ----
 
 
-def unpack_member(archive: Path, pattern: str, directory: Path) -> list[Path]:
-    """Writes the archive's regular files that match `pattern` flat into `directory`."""
-    written: list[Path] = []
-    directory.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(archive) as bundle:
-        for member in bundle:
-            content = bundle.extractfile(member) if member.isfile() else None
-            if content is None or not fnmatch.fnmatch(member.name, pattern):
-                continue
-            target = directory / Path(member.name).name
-            with content, open(target, "wb") as sink:
-                shutil.copyfileobj(content, sink)
-            written.append(target)
-    if not written:
-        raise SetupError(f"{archive.name} holds no {pattern}")
-    return written
-
-
-def get_source(job: Job) -> None:
-    """Brings the pinned commit into job.source; a tree left there by an earlier call is kept."""
-    assert job.pins is not None
-    if head_of(job.source) == job.commit:
-        return
-    pin = job.pins["source"]
-    say(f"Getting the source of {NAME} {job.release} ({fetch.size_text(pin['size'])})")
-    archive = fetch.npm_pack(pin, job.work / "packages", job.log)
-    shutil.rmtree(job.source, ignore_errors=True)
-    shutil.rmtree(build_directory(job), ignore_errors=True)
-    bundle = unpack_member(archive, pin["member"], job.work)[0]
-    clone = ["git", "clone", "--quiet", "--config", "advice.detachedHead=false"]
-    clone += [str(bundle), str(job.source)]
-    fetch.run_logged(clone, job.log, CONFIGURE_TIMEOUT_S)
-    bundle.unlink()
-    if head_of(job.source) != job.commit:
-        raise fetch.WrongBytes(f"The source is not at the pinned commit {job.commit}")
-
-
-def head_of(source: Path) -> str:
-    if not (source / ".git").exists():
-        return ""
-    return fetch.run_text(["git", "-C", str(source), "rev-parse", "HEAD"]).strip()
-
-
-def build_directory(job: Job) -> Path:
-    return job.work / "build"
-
-
-def cmake_options(job: Job) -> list[str]:
-    options = {
-        "CMAKE_BUILD_TYPE": "Release",
-        "CMAKE_CXX_FLAGS_RELEASE": "-O2 -DNDEBUG",  # ggml's C kernels keep CMake's -O3
-        "CMAKE_BUILD_WITH_INSTALL_RPATH": "ON",
-        "CMAKE_INSTALL_RPATH": "$ORIGIN",
-        "GGML_NATIVE": "OFF",
-        "GGML_BACKEND_DL": "ON",
-        "GGML_RPC": "ON",
-        "GGML_CCACHE": "OFF",
-        "LLAMA_ALL_WARNINGS": "OFF",
-        "LLAMA_BUILD_APP": "OFF",
-        "LLAMA_BUILD_EXAMPLES": "OFF",
-        "LLAMA_BUILD_TESTS": "OFF",
-        "LLAMA_BUILD_UI": "OFF",
-        "LLAMA_USE_PREBUILT_UI": "OFF",
-        "LLAMA_OPENSSL": "OFF",  # engines listen on loopback, and Yoke does the downloads
-    }
-    if job.pins is not None:
-        options["LLAMA_BUILD_IS_DEV"] = "OFF"
-        options |= precompiled_headers(job.work)
-    options |= cpu_module_options(job.modules)
-    options |= faster_tools()
-    return [f"-D{name}={value}" for name, value in options.items()]
-
-
-def precompiled_headers(work: Path) -> dict[str, str]:
-    """Options that shorten the build; their headers are those of the pinned source."""
-    if "clang" in compiler_text():
-        return {}
-    hook = work / "precompiled_headers.cmake"
-    hook.write_text(PRECOMPILED_HEADERS, encoding="utf-8")
-    # Without -fpch-preprocess ccache would pass over every file that uses such a header.
-    return {"CMAKE_PROJECT_llama.cpp_INCLUDE": str(hook), "CMAKE_CXX_FLAGS": "-fpch-preprocess"}
-
-
-def cpu_module_options(modules: str) -> dict[str, str]:
-    if modules == "prebuilt":
-        return {"GGML_CPU": "OFF"}
-    if modules == "all":
-        return {"GGML_CPU": "ON", "GGML_CPU_ALL_VARIANTS": "ON"}
-    present = cpu_flags()
-    features = {option: "ON" if flag in present else "OFF" for option, flag in CPU_FEATURES.items()}
-    return {"GGML_CPU": "ON", "GGML_CPU_ALL_VARIANTS": "OFF"} | features
-
-
-def cpu_flags() -> frozenset[str]:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("flags"):
-                return frozenset(line.partition(":")[2].split())
-    return frozenset()
-
-
-def faster_tools() -> dict[str, str]:
-    """A compiler cache and a faster linker, where they are installed."""
-    options: dict[str, str] = {}
-    if shutil.which("ccache"):
-        options |= {f"CMAKE_{language}_COMPILER_LAUNCHER": "ccache" for language in ("C", "CXX")}
-    if shutil.which("mold"):
-        for kind in ("EXE", "SHARED", "MODULE"):
-            options[f"CMAKE_{kind}_LINKER_FLAGS"] = "-fuse-ld=mold"
-    return options
-
-
-def build_environment(work: Path) -> dict[str, str]:
-    """The user's environment without flags that would tie the engine to this machine's CPU."""
-    dropped = {"CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "NINJA_STATUS"}
-    kept = {name: value for name, value in os.environ.items() if name not in dropped}
-    return kept | {
-        "CCACHE_BASEDIR": str(work),
-        "CCACHE_SLOPPINESS": "pch_defines,time_macros,include_file_mtime,include_file_ctime",
-        "NINJA_STATUS": "[%f/%t] ",
-    }
-
-
-def configure(job: Job) -> None:
-    command = ["cmake", "-S", str(job.source), "-B", str(build_directory(job)), "-G", "Ninja"]
-    command += cmake_options(job)
-    environment = build_environment(job.work)
-    fetch.run_logged(command, job.log, CONFIGURE_TIMEOUT_S, env=environment)
-
-
-def build(job: Job) -> None:
-    say(f"Building {NAME} with {job.jobs} jobs (about {expected_minutes(job)}; log: {job.log})")
-    configure(job)
-    progress: fetch.Progress | None = None
-
-    def on_line(line: str) -> None:
-        nonlocal progress
-        if step := re.match(r"\[(\d+)/(\d+)\] ", line):
-            done, total = int(step[1]), int(step[2])
-            if progress is None:
-                progress = fetch.Progress("compiled", total, show=str, with_rate=False)
-            progress.update(done)
-
-    command = ["ninja", "-C", str(build_directory(job)), "-j", str(job.jobs), *TARGETS]
-    try:
-        environment = build_environment(job.work)
-        fetch.run_logged(command, job.log, BUILD_TIMEOUT_S, env=environment, on_line=on_line)
-    finally:
-        if progress is not None:
-            progress.close()
-
-
-def expected_minutes(job: Job) -> str:
-    """Core-minutes seen on a two-core virtual machine, shared among the jobs."""
-    core_minutes = {"prebuilt": 10, "machine": 12, "all": 28}[job.modules]
-    return fetch.time_text(max(60, 60 * core_minutes / job.jobs))
-
-
-def check_portable(build_dir: Path) -> None:
-    """Refuses a build where anything but a CPU module was compiled for a particular CPU."""
-    commands = json.loads((build_dir / "compile_commands.json").read_text(encoding="utf-8"))
-    for entry in commands:
-        output = entry.get("output") or entry["command"]
-        if "ggml-cpu" not in output and MACHINE_FLAG.search(entry["command"]):
-            raise SetupError(
-                f"{entry['file']} was compiled for one kind of CPU; unset the compiler flags "
-                "in your environment or CMake toolchain and try again"
-            )
-
-
 def gather(job: Job, stage: Path) -> None:
     """Copies programs, libraries and modules into `stage`."""
-    binaries = build_directory(job) / "bin"
+    binaries = llama_cpp_build.build_directory(job) / "bin"
     for program in PROGRAMS:
         shutil.copy2(binaries / program, stage / program)
     for library in sorted(binaries.glob("lib*.so*")):
@@ -348,72 +136,29 @@ def gather(job: Job, stage: Path) -> None:
 
 def get_modules(job: Job, pin: dict[str, Any], stage: Path) -> None:
     archive = fetch.npm_pack(pin, job.work / "packages", job.log)
-    for module in unpack_member(archive, pin["member"], stage):
+    for module in llama_cpp_build.unpack_member(archive, pin["member"], stage):
         module.chmod(0o755)
-
-
-def link_or_copy(origin: str, target: str) -> None:
-    """One file under two names, or a copy where the file system has no hard links."""
-    try:
-        os.link(origin, target, follow_symlinks=False)
-    except OSError:
-        shutil.copy2(origin, target)
 
 
 def check_engine(job: Job, home: Path) -> None:
     """Starts the engine far enough to see that it loads and is what it should be."""
-    version = engine_output(home, "--version")
+    # Whether a Vulkan driver of this machine works is not the engine's fault.
+    server = home / "llama-server"
+    version = engine_tree.output_of(server, "--version", env=engine_tree.NO_DRIVERS)
     if job.pins is not None and not (
         f"version: {job.version} " in version and job.commit[:7] in version
     ):
         raise SetupError(f"llama-server calls itself something else than {job.release}:\n{version}")
-    devices = engine_output(home, "--verbose", "--list-devices")
+    devices = engine_tree.output_of(
+        server, "--verbose", "--list-devices", env=engine_tree.NO_DRIVERS
+    )
     if "Available devices" not in devices or "loaded CPU backend from" not in devices:
         raise SetupError(f"llama-server found no CPU module that fits this machine:\n{devices}")
 
 
-def engine_output(home: Path, *options: str) -> str:
-    """What llama-server prints, started from elsewhere so that only its own directory counts."""
-    command = [str(home / "llama-server"), *options]
-    # Whether a Vulkan driver of this machine works is not the engine's fault.
-    no_drivers = {name: "/dev/null" for name in ("VK_DRIVER_FILES", "VK_ICD_FILENAMES")}
-    try:
-        done = subprocess.run(
-            command,
-            cwd="/",
-            env=os.environ | no_drivers,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=CHECK_TIMEOUT_S,
-        )
-    except subprocess.TimeoutExpired:
-        raise SetupError(f"`{' '.join(command)}` gave no answer") from None
-    if done.returncode != 0:
-        raise SetupError(f"`{' '.join(command)}` failed:\n{done.stdout}")
-    return done.stdout
-
-
-def load_problem(module: Path) -> str:
-    """Why the dynamic linker can't load a module, or nothing."""
-    load = "import ctypes, sys; ctypes.CDLL(sys.argv[1])"
-    command = [sys.executable, "-c", load, str(module)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=CHECK_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        return "it took too long"
-    lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-    return "" if done.returncode == 0 else lines[-1].removeprefix("OSError: ")
-
-
 def write_manifest(job: Job, stage: Path, built: dict[str, Any]) -> None:
-    """Last of all: names what the directory holds, and from what and by what it was made."""
-    files = {
-        str(path.relative_to(stage)): path.stat().st_size
-        for path in sorted(stage.rglob("*"))
-        if path.is_file()
-    }
+    """Names what the directory holds, and from what and by what it was made."""
+    files = engine_tree.files_in(stage)
     manifest = {
         "name": NAME,
         "version": job.version,
@@ -423,33 +168,17 @@ def write_manifest(job: Job, stage: Path, built: dict[str, Any]) -> None:
         "modules": sorted(name for name in files if re.fullmatch(MODULE_NAME, name)),
         "builder": built.get("builder"),
         "built_at": built.get("built_at"),
-        "integrity": integrity_of(job.pins, job.modules, job.backend) if job.pins else {},
+        "integrity": integrity_of(job.pins, job.modules, job.module) if job.pins else {},
         "files": files,
     }
-    with open(stage / "engine.json", "w", encoding="utf-8") as sink:
-        sink.write(json.dumps(manifest, indent=2) + "\n")
-        sink.flush()
-        os.fsync(sink.fileno())
-
-
-def compiler_text() -> str:
-    return fetch.run_text(["c++", "--version"]).partition("\n")[0] or "unknown compiler"
+    engine_tree.write_manifest(stage, manifest)
 
 
 def built_here() -> dict[str, Any]:
     return {
-        "builder": f"{compiler_text()}, {platform.system()} {platform.machine()}",
+        "builder": f"{llama_cpp_build.compiler_text()}, {platform.system()} {platform.machine()}",
         "built_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-
-
-def put_in_place(stage: Path, home: Path) -> None:
-    """Makes `stage` the engine's directory; a program that runs from the old one is not hurt."""
-    old = Path(tempfile.mkdtemp(prefix=".old-", dir=home.parent))
-    if home.exists():
-        os.rename(home, old / home.name)
-    os.rename(stage, home)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def install(job: Job) -> None:
@@ -461,13 +190,13 @@ def install(job: Job) -> None:
 
 def install_built(job: Job) -> None:
     fetch.require_space(job.work, BUILD_SPACE, f"Building {NAME}")
-    fetch.require_space(job.home.parent, INSTALL_SPACE, f"Installing {NAME}")
+    fetch.require_space(job.home.parent, INSTALL_SPACE["cpu"], f"Installing {NAME}")
     start_log(job)
     try:
         if job.pins is not None:
-            get_source(job)
-        build(job)
-        check_portable(build_directory(job))
+            llama_cpp_build.get_source(job)
+        llama_cpp_build.build(job)
+        llama_cpp_build.check_portable(llama_cpp_build.build_directory(job))
     except SetupError as error:
         hint = f"What was built so far is kept in {job.work}; delete that to start afresh."
         raise SetupError(f"{error}\n{hint}") from error
@@ -477,10 +206,10 @@ def install_built(job: Job) -> None:
 
 
 def install_beside_cpu(job: Job) -> None:
-    """Installs the Vulkan engine, which is the CPU engine beside it and one module more."""
+    """Installs an engine for GPUs, which is the CPU engine beside it and one module more."""
     assert job.pins is not None
     base = job.home.with_name("cpu")
-    pin = job.pins["modules"][module_key(job.backend)]
+    pin = job.pins["modules"][module_key(job.module)]
     start_log(job)
 
     def add_module(stage: Path) -> None:
@@ -489,21 +218,30 @@ def install_beside_cpu(job: Job) -> None:
             stage,
             symlinks=True,
             ignore=lambda directory, names: {"engine.json"} & set(names),
-            copy_function=link_or_copy,
+            copy_function=engine_tree.link_or_copy,
             dirs_exist_ok=True,
         )
-        say(f"Getting the Vulkan module of the release ({fetch.size_text(pin['size'])})")
+        title = GPU_MODULES[job.module].title
+        say(f"Getting the {title} module of the release ({fetch.size_text(pin['size'])})")
         get_modules(job, pin, stage)
 
     try:
-        fill_home(job, add_module, read_manifest(base))
+        fill_home(job, add_module, engine_tree.read_manifest(base))
     except SetupError as error:
         hint = "The CPU engine is installed and works without it (--backend cpu)."
         raise SetupError(f"{error}\n{hint}") from error
     shutil.rmtree(job.work, ignore_errors=True)
-    if problem := load_problem(job.home / VULKAN_MODULE):
-        say(f"Note: the Vulkan engine finds no GPU yet, as its module can't be loaded ({problem}).")
-        say("  libvulkan1 and your GPU's Vulkan driver have to be installed (mesa-vulkan-drivers).")
+    tell_load_problem(job)
+
+
+def tell_load_problem(job: Job) -> None:
+    module = GPU_MODULES[job.module]
+    if problem := engine_tree.load_problem(job.home / module.file):
+        say(
+            f"Note: the {module.title} engine finds no GPU yet, as its module can't be loaded "
+            f"({problem})."
+        )
+        say(f"  {module.needs}")
 
 
 def start_log(job: Job) -> None:
@@ -513,23 +251,15 @@ def start_log(job: Job) -> None:
 
 def fill_home(job: Job, fill: Callable[[Path], None], built: dict[str, Any]) -> None:
     """Makes job.home out of what `fill` puts into a directory beside it."""
-    fetch.require_space(job.home.parent, INSTALL_SPACE, f"Installing {NAME}")
-    stage = Path(tempfile.mkdtemp(prefix=".new-", dir=job.home.parent))
-    try:
+    fetch.require_space(job.home.parent, INSTALL_SPACE[job.backend], f"Installing {NAME}")
+    with engine_tree.new_stage(job.home.parent) as stage:
         fill(stage)
-        stage.chmod(0o755)
         check_engine(job, stage)
         write_manifest(job, stage, built)
-        put_in_place(stage, job.home)
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
+        engine_tree.put_in_place(stage, job.home)
 
 
 # ---- the command line ----
-
-
-def say(text: str) -> None:
-    print(text, flush=True)
 
 
 def default_jobs() -> int:
@@ -567,10 +297,22 @@ def pinned_job(args: argparse.Namespace, pins: dict[str, Any]) -> Job:
     )
 
 
-def vulkan_job(cpu: Job) -> Job:
-    work = cpu.work.with_name(f"{NAME}-{cpu.version}-vulkan")
+def gpu_job(cpu: Job, backend: str, module: str) -> Job:
+    work = cpu.work.with_name(f"{NAME}-{cpu.version}-{module}")
     log = cpu.log.with_name(f"{work.name}.log")
-    return replace(cpu, backend="vulkan", work=work, home=cpu.home.with_name("vulkan"), log=log)
+    home = cpu.home.with_name(backend)
+    return replace(cpu, backend=backend, module=module, work=work, home=home, log=log)
+
+
+def cuda_module(wanted: str | None) -> str:
+    """The one for the CUDA that is wanted, or else installed; the newer one if there is none."""
+    names = {"13": "cuda", "12": "cuda12"}
+    for version, module in names.items():
+        if version == wanted:
+            return module
+        if wanted is None and not engine_tree.load_problem(f"libcudart.so.{version}"):
+            return module
+    return "cuda"
 
 
 def source_job(args: argparse.Namespace) -> Job:
@@ -583,7 +325,7 @@ def source_job(args: argparse.Namespace) -> Job:
     return Job(
         version=version,
         release="",
-        commit=head_of(source),
+        commit=llama_cpp_build.head_of(source),
         backend="cpu",
         source=source,
         work=work,
@@ -601,9 +343,19 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--dest", type=Path, help="directory of engines (default: Yoke's own)")
     parser.add_argument(
         "--backend",
-        choices=("all", "cpu"),
+        choices=("all", *BACKENDS),
         default="all",
-        help="cpu: without the Vulkan engine (default: all)",
+        help="all: CPU and Vulkan (default); each of the others is installed beside the CPU engine",
+    )
+    parser.add_argument(
+        "--from",
+        dest="archive",
+        type=Path,
+        metavar="ARCHIVE_OR_DIR",
+        help="take the engine for that backend from a tar or zip archive, or a directory",
+    )
+    parser.add_argument(
+        "--cuda", choices=("12", "13"), help="the CUDA to install for (default: what is installed)"
     )
     parser.add_argument("--jobs", type=int, help="compilers at once (default: one per core)")
     parser.add_argument(
@@ -612,7 +364,14 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="build the CPU modules for every kind of CPU here (three times the work)",
     )
     args = parser.parse_args(argv)
-    args.dest = (args.dest or engines_home()).absolute()
+    if args.archive and (args.backend == "all" or args.source):
+        parser.error("--from needs a --backend, and goes without --source")
+    if args.backend == "rocm" and not args.archive:
+        parser.error(
+            "there is no package for ROCm: name a release archive or a directory with --from, or "
+            "a program of your system with llama_server_rocm in [engines] of the configuration"
+        )
+    args.dest = (args.dest or engine_tree.engines_home()).absolute()
     args.jobs = max(1, args.jobs or default_jobs())
     return args
 
@@ -624,18 +383,26 @@ def wanted_jobs(args: argparse.Namespace, pins: dict[str, Any]) -> list[Job]:
     cpu = pinned_job(args, pins)
     if args.backend == "cpu":
         return [cpu]
-    if module_key("vulkan") not in pins["modules"]:
-        say(f"Note: there is no Vulkan engine for {platform.machine()}, only the CPU engine.")
+    backend = "cuda" if args.backend == "cuda" else "vulkan"
+    if module_key(backend) not in pins["modules"]:
+        title = "Vulkan" if backend == "vulkan" else "CUDA"
+        say(f"Note: there is no {title} engine for {platform.machine()}, only the CPU engine.")
         return [cpu]
-    return [cpu, vulkan_job(cpu)]
+    module = cuda_module(args.cuda) if backend == "cuda" else backend
+    return [cpu, gpu_job(cpu, backend, module)]
 
 
 def is_ready(job: Job) -> bool:
-    return job.pins is not None and is_installed(job.home, job.pins, job.modules, job.backend)
+    return job.pins is not None and is_installed(job.home, job.pins, job.modules, job.module)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_arguments(argv)
+    if args.archive:
+        with fetch.locked(fetch.cache_home() / "build" / f"{NAME}-archive.lock"):
+            home = engine_archive.install_archive(args.archive, args.backend, args.dest)
+        say(f"{NAME} for {args.backend} is installed in {home}")
+        return
     jobs = wanted_jobs(args, fetch.load_pins()[NAME])
     if not all(is_ready(job) for job in jobs):
         with fetch.locked(jobs[0].work.with_name(f"{jobs[0].work.name}.lock")):

@@ -27,9 +27,11 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import engine_tree
 import fetch
 import get_llama_cpp
 import get_starter_model
+import llama_cpp_build
 
 TOOLS = Path(__file__).resolve().parent
 Answer = Callable[["Handler"], None]
@@ -407,7 +409,7 @@ class EngineTest(ToolTest):
         self.stand_in("cmake", "echo no compiler here; exit 1")
         with (
             mock.patch.dict(os.environ, {"PATH": self.search_path(os.environ["PATH"])}),
-            mock.patch.object(get_llama_cpp, "get_source", lambda job: None),
+            mock.patch.object(llama_cpp_build, "get_source", lambda job: None),
         ):
             self.assertEqual(fetch.run_tool(lambda: get_llama_cpp.main([])), 1)
         self.assertIn("no compiler here", self.output.getvalue())
@@ -419,7 +421,7 @@ class EngineTest(ToolTest):
         stage = self.home.parent / ".new"
         stage.mkdir()
         (stage / "engine.json").write_text("{}")
-        get_llama_cpp.put_in_place(stage, self.home)
+        engine_tree.put_in_place(stage, self.home)
         self.assertEqual([path.name for path in self.home.iterdir()], ["engine.json"])
         self.assertEqual([path.name for path in self.home.parent.iterdir()], ["cpu"])
 
@@ -427,7 +429,7 @@ class EngineTest(ToolTest):
         command = f"c++ {flags} -o {output} -c x.cpp"
         entry = {"file": "x.cpp", "output": output, "command": command}
         (self.root / "compile_commands.json").write_text(json.dumps([entry]))
-        get_llama_cpp.check_portable(self.root)
+        llama_cpp_build.check_portable(self.root)
 
     def test_only_cpu_modules_may_need_newer_instructions(self) -> None:
         self.check_commands("src/CMakeFiles/llama.dir/llama.o", "-O2 -fPIC -mno-red-zone")
@@ -532,7 +534,7 @@ class VulkanEngineTest(ToolTest):
 
     def test_its_manifest_names_what_it_was_made_from(self) -> None:
         self.call()
-        manifest = get_llama_cpp.read_manifest(self.vulkan)
+        manifest = engine_tree.read_manifest(self.vulkan)
         self.assertEqual(manifest["backend"], "vulkan")
         self.assertEqual(manifest["modules"], ["libggml-vulkan.so"])
         self.assertEqual(manifest["builder"], "c++ 12")
@@ -585,7 +587,7 @@ class VulkanEngineTest(ToolTest):
         self.assertEqual(self.homes(), ["cpu"])
 
     def test_goes_on_with_the_download_of_an_earlier_call(self) -> None:
-        with mock.patch.object(get_llama_cpp, "put_in_place", side_effect=KeyboardInterrupt):
+        with mock.patch.object(engine_tree, "put_in_place", side_effect=KeyboardInterrupt):
             self.assertEqual(self.call(), 130)
         self.assertEqual(self.homes(), ["cpu"])
         self.assertEqual(self.call(), 0)
@@ -606,7 +608,7 @@ class VulkanEngineTest(ToolTest):
         script = 'test "$VK_DRIVER_FILES$VK_ICD_FILENAMES" = /dev/null/dev/null || exit 1\n'
         with_check = self.SERVER.replace("\n", "\n" + script, 1)
         (self.cpu / "llama-server").write_text(with_check)
-        manifest = get_llama_cpp.read_manifest(self.cpu)
+        manifest = engine_tree.read_manifest(self.cpu)
         manifest["files"]["llama-server"] = len(with_check)
         (self.cpu / "engine.json").write_text(json.dumps(manifest))
         self.assertEqual(self.call(), 0, self.output.getvalue())
