@@ -73,6 +73,10 @@ const Key kKeys[] = {
     {"status", Integer{&Behaviour::status, 0, 599}},
     {"message", &Behaviour::message},
     {"once_file", &Behaviour::once_file},
+    {"stays_broken", &Behaviour::stays_broken},
+    {"model_seed", Integer{&Behaviour::model_seed, 0, INT64_MAX}},
+    {"wrong_probs", &Behaviour::wrong_probs},
+    {"journal", &Behaviour::journal},
 };
 
 template <typename Number>
@@ -132,11 +136,16 @@ std::string trim(std::string_view text) {
   return std::string(text.substr(begin, text.find_last_not_of(" \t\r") - begin + 1));
 }
 
-std::optional<std::string> apply_pair(std::string_view pair, Behaviour& behaviour) {
+std::optional<std::string> apply_pair(std::string_view pair, Behaviour& given) {
   const size_t equals = pair.find('=');
   if (equals == pair.npos) return "script: no '=' in \"" + std::string(pair) + "\"";
-  const std::string name = trim(pair.substr(0, equals));
+  std::string name = trim(pair.substr(0, equals));
   const std::string value = trim(pair.substr(equals + 1));
+  const size_t colon = name.find(':');
+  const bool applies = colon == name.npos || name.substr(0, colon) == given.backend;
+  if (colon != name.npos) name.erase(0, colon + 1);
+  Behaviour other;  // What is for another backend is checked all the same.
+  Behaviour& behaviour = applies ? given : other;
 
   std::optional<std::string> expected;
   bool known = false;
@@ -212,6 +221,16 @@ std::optional<std::string> apply_process_scripts(const std::string& model_path,
     if (auto wrong = apply_script(*script, behaviour)) return wrong;
   }
   return model_path.empty() ? std::nullopt : apply_model_scripts(model_path, behaviour);
+}
+
+void note_in_journal(const Behaviour& behaviour, const std::string& what) {
+  if (behaviour.journal.empty()) return;
+  const int fd = open(behaviour.journal.c_str(), O_CREAT | O_APPEND | O_WRONLY | O_CLOEXEC, 0600);
+  if (fd < 0) return;
+  const std::string line =
+      (behaviour.backend.empty() ? "-" : behaviour.backend) + ' ' + what + '\n';
+  [[maybe_unused]] const ssize_t written = write(fd, line.data(), line.size());
+  close(fd);
 }
 
 bool may_strike(const Behaviour& behaviour) {

@@ -13,6 +13,10 @@ namespace fake_engine {
 inline constexpr int64_t kNever = -1;
 
 struct Behaviour {
+  // Which backend this program plays: the name of the directory that it was started from. Not a
+  // key; main sets it before the scripts are applied.
+  std::string backend;
+
   // Command line.
   std::string version = "0 (fake)";
   std::string devices;     // The lines of --list-devices.
@@ -62,10 +66,18 @@ struct Behaviour {
   int64_t status = 0;  // 0: no scripted error.
   std::string message;
   std::string once_file;
+  bool stays_broken = false;
+
+  // What it computes: the probabilities of /completion.
+  int64_t model_seed = 1;
+  bool wrong_probs = false;
+
+  std::string journal;  // A file that gets a line for each start and each request.
 };
 
 // Applies `key=value` pairs, separated by ';' or line ends, on top of `behaviour`. Returns what is
-// wrong with the script, or nothing. Backslash escapes: \n \t \\ \;
+// wrong with the script, or nothing. Backslash escapes: \n \t \\ \; A pair "vulkan:key=value" is
+// for that backend only.
 std::optional<std::string> apply_script(std::string_view script, Behaviour& behaviour);
 
 // The scripts that the process was started with: FAKE_ENGINE_SCRIPT, FAKE_ENGINE_SCRIPT_FILE, the
@@ -76,5 +88,8 @@ std::optional<std::string> apply_process_scripts(const std::string& model_path,
 // Says whether a scripted failure may strike now: always without once_file; with it only for the
 // one caller, of all processes, that creates that file.
 bool may_strike(const Behaviour& behaviour);
+
+// Appends "<backend> <what>" to the scripted journal; one write, so that processes may share it.
+void note_in_journal(const Behaviour& behaviour, const std::string& what);
 
 }  // namespace fake_engine

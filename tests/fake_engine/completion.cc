@@ -85,6 +85,7 @@ void Completion::run() {
 }
 
 Completion::End Completion::serve() {
+  if (const auto broken = engine_.breakdown()) return send_error(broken->status, broken->message);
   if (behaviour_.garbage && may_strike(behaviour_)) {
     writer_.connection().send_all(kGarbage);
     return End::kFailed;
@@ -196,13 +197,18 @@ std::optional<Completion::End> Completion::strike_after(int64_t sent) {
 
 Completion::End Completion::send_scripted_error() {
   const int status = behaviour_.status != 0 ? static_cast<int>(behaviour_.status) : 500;
+  const std::string message = behaviour_.message.empty() ? "Compute error." : behaviour_.message;
+  if (behaviour_.stays_broken) engine_.break_down(status, message);
+  return send_error(status, message);
+}
+
+Completion::End Completion::send_error(int status, const std::string& message) {
   const std::string_view type = status == 503   ? "unavailable_error"
                                 : status == 501 ? "not_supported_error"
                                 : status >= 500 ? "server_error"
                                 : status == 401 ? "authentication_error"
                                 : status == 404 ? "not_found_error"
                                                 : "invalid_request_error";
-  const std::string message = behaviour_.message.empty() ? "Compute error." : behaviour_.message;
   if (writer_.stream_begun()) {
     writer_.write(error_event(status, type, message));
     writer_.end_stream();
@@ -259,6 +265,9 @@ Wait Completion::report_progress(int64_t processed) {
 std::string Completion::full_body() const {
   if (request_.kind == CompletionKind::kEmbedding) {
     return embeddings_body(request_.model, request_.inputs, request_.seed);
+  }
+  if (request_.kind == CompletionKind::kNative) {
+    return native_reply(facts_, text_, request_.top_tokens);
   }
   return full_reply(facts_, text_);
 }

@@ -31,6 +31,7 @@ class Completion {
   // out and returns how that ended the request.
   std::optional<End> strike_after(int64_t sent);
   End send_scripted_error();
+  End send_error(int status, const std::string& message);
   End half_close();
 
   // Sleeps; a stream that has begun sends pings meanwhile.

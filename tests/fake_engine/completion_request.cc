@@ -46,12 +46,13 @@ void resume(CompletionRequest& request, const ResumePoint& point) {
   request.skip_bytes = point.bytes_of_token;
 }
 
-void find_beginning(const json::Members& body, CompletionRequest& request) {
+void find_beginning(const json::Members& body, bool is_vllm, CompletionRequest& request) {
   const size_t token_bytes = static_cast<size_t>(request.behaviour.token_bytes);
   request.checksum = kFnvStart;
   if (request.kind == CompletionKind::kChat) {
     const std::string begun = begun_reply(body);
     const bool silent = json::is_true(find(body, "continue_final_message"));
+    if (is_vllm && !silent) return;  // For vLLM it is a message like the others.
     if (!silent) request.repeat = begun;
     request.checksum = fnv1a64(begun);
     if (const auto point = find_resume_point(begun, token_bytes)) resume(request, *point);
@@ -106,10 +107,20 @@ ParsedCompletion parse_completion(Engine& engine, const HttpRequest& http, Compl
   }
   request.stream = json::is_true(find(*body, "stream"));
   request.include_usage = wants_usage(*body);
-  request.return_progress = request.stream && json::is_true(find(*body, "return_progress"));
+  request.return_progress =
+      !engine.options().vllm && request.stream && json::is_true(find(*body, "return_progress"));
+  if (kind == CompletionKind::kNative) {
+    if (request.stream) return failed(400, "fake: /completion does not stream");
+    const std::string_view prompt = find(*body, "prompt");
+    request.prompt_tokens = json::count_elements(prompt).value_or(request.prompt_tokens);
+    const Behaviour& behaviour = request.behaviour;
+    const auto model = static_cast<uint64_t>(behaviour.model_seed);
+    request.top_tokens.count = json::as_integer(find(*body, "n_probs")).value_or(0);
+    request.top_tokens.seed = fnv1a64(prompt, behaviour.wrong_probs ? ~model : model);
+  }
   const auto seed = json::as_integer(find(*body, "seed"));
   request.seed = seed && *seed >= 0 ? static_cast<uint64_t>(*seed) : engine.next_seed();
-  find_beginning(*body, request);
+  find_beginning(*body, engine.options().vllm, request);
   find_end(*body, request);
   return parsed;
 }

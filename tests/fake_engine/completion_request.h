@@ -6,12 +6,14 @@
 
 #include "fake_engine/behaviour.h"
 #include "fake_engine/http.h"
+#include "fake_engine/top_tokens.h"
 
 namespace fake_engine {
 
 class Engine;
 
-enum class CompletionKind { kChat, kText, kEmbedding };
+// kNative: llama-server's own /completion, which does not stream here.
+enum class CompletionKind { kChat, kText, kEmbedding, kNative };
 
 struct CompletionRequest {
   CompletionKind kind = CompletionKind::kChat;
@@ -20,7 +22,8 @@ struct CompletionRequest {
   bool include_usage = false;
   bool return_progress = false;
   int64_t prompt_tokens = 0;
-  int64_t inputs = 1;  // For embeddings.
+  int64_t inputs = 1;    // For embeddings.
+  TopTokens top_tokens;  // For kNative.
   Behaviour behaviour;
 
   // The reply says the tokens [first_token, end_token) of the seed.

@@ -35,6 +35,16 @@ Engine::Engine(Options options, Behaviour behaviour, std::vector<pid_t> children
 
 void Engine::stop() { make_readable(stop_fd_); }
 
+void Engine::break_down(int status, const std::string& message) {
+  const std::lock_guard lock(breakdown_mutex_);
+  breakdown_ = Breakdown{status, message};
+}
+
+std::optional<Engine::Breakdown> Engine::breakdown() const {
+  const std::lock_guard lock(breakdown_mutex_);
+  return breakdown_;
+}
+
 void Engine::connection_opened() {
   ++counters_.connections_total;
   ++counters_.connections_open;

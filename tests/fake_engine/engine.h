@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <deque>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <sys/types.h>
 #include <vector>
@@ -62,6 +63,14 @@ class Engine {
   // False if some are still open at the deadline.
   bool wait_for_connections_to_close(int64_t deadline_ns);
 
+  // From now on every request for a completion or an embedding fails so, until a restart.
+  void break_down(int status, const std::string& message);
+  struct Breakdown {
+    int status;
+    std::string message;
+  };
+  std::optional<Breakdown> breakdown() const;
+
   int64_t next_task() { return next_task_++; }
   uint64_t next_seed() { return next_seed_++; }
 
@@ -91,6 +100,9 @@ class Engine {
   std::atomic<int64_t> next_task_{0};
   std::atomic<uint64_t> next_seed_{1};
   const int stop_fd_;
+
+  mutable std::mutex breakdown_mutex_;
+  std::optional<Breakdown> breakdown_;
 
   mutable std::mutex slots_mutex_;
   std::vector<SlotState> slots_;

@@ -2,10 +2,12 @@
 
 import contextlib
 import json
+import math
 import os
 import pathlib
 import re
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -39,7 +41,7 @@ def text_of(seed, count, size=0):
 class Engine:
     """A running fake engine that listens on a free port."""
 
-    def __init__(self, script="", args=(), wait="listening on", env=()):
+    def __init__(self, script="", args=(), wait="listening on", env=(), program=BINARY):
         environment = {k: v for k, v in os.environ.items() if not k.startswith("FAKE_ENGINE")}
         environment.update({"FAKE_ENGINE_SCRIPT": "max_lifetime_s=60;" + script}, **dict(env))
         with socket.socket() as probe:
@@ -47,12 +49,15 @@ class Engine:
             self.port = probe.getsockname()[1]
         self.lines = []
         self.process = subprocess.Popen(
-            [BINARY, "--host", "127.0.0.1", "--port", str(self.port), *args],
+            self.command(program, args),
             env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
         self.reader = threading.Thread(target=self._read_log)
         self.reader.start()
         if wait:
             self.wait_for_log(wait)
+
+    def command(self, program, args):
+        return [program, "--host", "127.0.0.1", "--port", str(self.port), *args]
 
     def _read_log(self):
         for line in self.process.stderr:
@@ -93,6 +98,21 @@ class Engine:
         self.process.wait()
         self.reader.join()
         self.process.stderr.close()
+
+
+class VllmEngine(Engine):
+    """The same as vLLM, with a directory as its model."""
+
+    def __init__(self, script="", args=(), wait="startup complete", **more):
+        super().__init__(script, args, wait, **more)
+
+    def command(self, program, args):
+        return [program, "serve", *args, "--host=127.0.0.1", "--port", str(self.port)]
+
+
+def shared_files_of(pid):
+    maps = pathlib.Path(f"/proc/{pid}/maps").read_text()
+    return {pathlib.Path(path) for path in re.findall(r"/dev/shm/\S+", maps)}
 
 
 def request_bytes(body=None, path="/v1/chat/completions", headers="", **fields):
@@ -384,6 +404,16 @@ class FakeEngineTest(unittest.TestCase):
         self.assertEqual(engine.post(None, stream=True, seed=3).text(), text_of(3, 4, 30))
         self.assertEqual(engine.get("/v1/models").json()["data"][0]["id"], str(model))
 
+    def test_api_key_from_the_environment(self):
+        engine = self.start("tokens=1", env={"LLAMA_API_KEY": "sesame"})
+        self.assertEqual(engine.get("/health").status, 200)
+        for path in ("/v1/models", "/slots", "/props"):
+            self.assertEqual(engine.get(path).status, 401)
+            self.assertEqual(engine.get(path, "Authorization: Bearer sesame\r\n").status, 200)
+        self.assertEqual(engine.post({"content": "x"}, "/tokenize").json()["error"],
+                         {"message": "Invalid API Key", "type": "authentication_error",
+                          "code": 401})
+
     def test_api_key(self):
         engine = self.start(args=("--api-key", "sesame"))
         self.assertEqual(engine.get("/v1/models").status, 401)
@@ -428,6 +458,164 @@ class FakeEngineTest(unittest.TestCase):
         third.close()
 
     # Failures
+
+    # Probabilities, which Yoke compares
+
+    def first_tokens(self, engine, prompt=(5, 6, 7), **fields):
+        reply = engine.post({"prompt": list(prompt), "n_predict": 4, "n_probs": 10, **fields},
+                            "/completion")
+        self.assertEqual(reply.status, 200)
+        return reply.json()["completion_probabilities"]
+
+    def test_tokens_of_a_text(self):
+        engine = self.start()
+        tokens = engine.post({"content": "the cat\n the  dog"}, "/tokenize").json()["tokens"]
+        self.assertEqual(len(tokens), 4)
+        self.assertEqual(tokens[0], tokens[2])
+        self.assertEqual(len(set(tokens)), 3)
+        special = engine.post({"content": "the", "add_special": True}, "/tokenize").json()
+        self.assertEqual(special["tokens"], [1, tokens[0]])
+        self.assertEqual(engine.post(b"oops", "/tokenize").status, 500)
+
+    def test_probabilities_are_those_of_model_and_prompt(self):
+        engine, other = self.start(), self.start()
+        tokens = self.first_tokens(engine)
+        self.assertEqual(len(tokens), 4)
+        for position in tokens:
+            top = position["top_logprobs"]
+            self.assertEqual(len(top), 10)
+            self.assertEqual(position["id"], top[0]["id"])
+            odds = [math.exp(entry["logprob"]) for entry in top]
+            self.assertEqual(odds, sorted(odds, reverse=True))
+            self.assertAlmostEqual(sum(odds), 1, places=2)
+        self.assertEqual(tokens, self.first_tokens(other))
+        self.assertNotEqual(tokens, self.first_tokens(engine, (5, 6, 8)))
+        self.assertNotEqual(tokens, self.first_tokens(self.start("model_seed=2")))
+        self.assertEqual(engine.post({"prompt": [5], "stream": True}, "/completion").status, 400)
+
+    def test_wrong_probabilities(self):
+        answers = [self.first_tokens(self.start(script)) for script in ("", "wrong_probs=1")]
+        right, wrong = ({entry["id"] for entry in answer[0]["top_logprobs"]} for answer in answers)
+        self.assertFalse(right & wrong)
+
+    # Backends
+
+    def program_of(self, backend):
+        directory = self.temporary_directory() / backend
+        directory.mkdir()
+        return shutil.copy(BINARY, directory / "llama-server")
+
+    def test_script_for_one_backend(self):
+        script = "tokens=3;vulkan:tokens=5;cpu:tokens=7;"
+        for backend, count in (("vulkan", 5), ("cpu", 7), ("rocm", 3)):
+            engine = self.start(script, program=self.program_of(backend))
+            self.assertEqual(engine.post(None, seed=1, stream=True).text(), text_of(1, count))
+        done = self.run_once("--list-devices", FAKE_ENGINE_SCRIPT="vulkan:nonsense=1")
+        self.assertEqual(done.returncode, 1)
+
+    def test_journal(self):
+        journal = self.temporary_directory() / "journal"
+        for backend in ("vulkan", "cpu"):
+            engine = self.start(f"journal={journal}", program=self.program_of(backend))
+            engine.post(None)
+        self.first_tokens(engine)
+        self.assertEqual(journal.read_text().splitlines(),
+                         ["vulkan start", "vulkan /v1/chat/completions", "cpu start",
+                          "cpu /v1/chat/completions", "cpu /completion"])
+
+    # Failures
+
+    def test_lives_on_but_computes_nothing_more(self):
+        lost = "decode() failed: vk::Queue::submit: ErrorDeviceLost"
+        struck = self.temporary_directory() / "struck"
+        script = f"tokens=9;error_after_tokens=3;message={lost};stays_broken=1;once_file={struck}"
+        engine = self.start(script)
+        events = engine.post(None, stream=True, seed=1).events()
+        self.assertEqual(events[-1]["error"]["message"], lost)
+        for path in ("/v1/chat/completions", "/v1/completions", "/completion"):
+            reply = engine.post({"messages": [], "prompt": "x"}, path)
+            self.assertEqual((reply.status, reply.json()["error"]["message"]), (500, lost))
+        self.assertEqual(engine.get("/health").status, 200)
+        self.assertEqual(self.start(script).post(None, seed=1, stream=True).text(), text_of(1, 9))
+
+    # vLLM
+
+    def start_vllm(self, script="", args=(), **more):
+        engine = VllmEngine(script, [str(self.temporary_directory()), *args], **more)
+        self.addCleanup(engine.close)
+        self.addCleanup(self.remove_processes_of, engine.stats()["children"])
+        return engine
+
+    def remove_processes_of(self, pids):
+        for pid in filter(is_running, pids):
+            for file in shared_files_of(pid):
+                file.unlink(missing_ok=True)
+            os.kill(pid, signal.SIGKILL)
+
+    def test_vllm_tells_its_options_and_version(self):
+        done = self.run_once("serve", "--help=all")
+        self.assertEqual(done.returncode, 0)
+        self.assertIn("\n  --max-model-len MAX_MODEL_LEN\n", done.stdout)
+        self.assertNotIn("initializing", done.stderr)
+        refused = self.run_once("serve", "DIR", "--mlock")
+        self.assertEqual(refused.returncode, 2)
+        self.assertIn("vllm: error: unrecognized arguments: --mlock", refused.stderr)
+        program = shutil.copy(BINARY, self.temporary_directory() / "vllm")
+        done = subprocess.run([program, "--version"], capture_output=True, text=True,
+                              env={"FAKE_ENGINE_SCRIPT": "version=0.32.0+cpu"}, timeout=DEADLINE_S)
+        self.assertEqual((done.returncode, done.stdout), (0, "0.32.0+cpu\n"))
+
+    def test_vllm_chats(self):
+        engine = self.start_vllm("tokens=4", ["--served-model-name", "m"])
+        health = engine.get("/health")
+        self.assertEqual((health.status, health.body), (200, b""))
+        self.assertEqual(engine.get("/v1/models").json()["data"][0]["id"], "m")
+        reply = engine.post(None, stream=True, return_progress=True, seed=1)
+        self.assertEqual(reply.text(), text_of(1, 4))
+        self.assertNotIn(b"prompt_progress", reply.body)
+        self.assertIn("vllm:generation_tokens_total", engine.get("/metrics").body.decode())
+        tokens = engine.post({"model": "m", "prompt": "the cat"}, "/tokenize").json()["tokens"]
+        self.assertEqual(len(tokens), 2)
+        for path in ("/slots", "/props", "/completion"):
+            self.assertEqual(engine.get(path).status, 404)
+
+    def test_vllm_continues_only_if_so_asked(self):
+        engine = self.start_vllm("tokens=4")
+        begun = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": text_of(1, 2)}]
+        reply = engine.post({"messages": begun, "stream": True, "continue_final_message": True})
+        self.assertEqual(text_of(1, 2) + reply.text(), text_of(1, 4))
+        reply = engine.post({"messages": begun, "stream": True, "seed": 2})
+        self.assertEqual(reply.text(), text_of(2, 4))
+
+    def test_vllm_asks_for_its_key(self):
+        engine = self.start_vllm("tokens=1", env={"VLLM_API_KEY": "sesame"})
+        self.assertEqual(engine.get("/health").status, 200)
+        self.assertEqual(engine.get("/v1/models").status, 401)
+        reply = engine.get("/v1/models", "Authorization: Bearer sesame\r\n")
+        self.assertEqual(reply.status, 200)
+
+    def test_vllm_leaves_processes_and_files_behind_when_killed(self):
+        engine = self.start_vllm()
+        children = engine.stats()["children"]
+        self.assertEqual(len(children), 2)
+        files = shared_files_of(engine.process.pid)
+        self.assertEqual({re.sub("[0-9a-f]{8}", "", file.name) for file in files},
+                         {"psm_", "sem.mp-"})
+        engine.process.kill()
+        engine.exit_code()
+        for pid in children:
+            self.assertTrue(is_running(pid))
+            self.assertEqual(shared_files_of(pid), files)
+        self.assertTrue(all(file.exists() for file in files))
+
+    def test_vllm_takes_all_along_when_it_is_stopped(self):
+        engine = self.start_vllm()
+        children = engine.stats()["children"]
+        files = shared_files_of(engine.process.pid)
+        engine.process.terminate()
+        self.assertEqual(engine.exit_code(), 0)
+        until(lambda: not any(map(is_running, children)), "children are left")
+        self.assertFalse(any(file.exists() for file in files))
 
     def test_crash_in_a_stream(self):
         cases = (("crash_signal=SEGV", -signal.SIGSEGV), ("crash_signal=KILL", -signal.SIGKILL),

@@ -17,6 +17,7 @@ struct Options {
   int port = 8080;    // 0: any free one.
   int ctx_size = 0;   // 0: from the model; the fake then says 4096.
   int parallel = -1;  // -1: llama-server chooses, which means 4.
+  bool vllm = false;  // Called as vLLM, not as llama-server.
   bool embeddings = false;
   bool metrics = false;
   bool slots_endpoint = true;

@@ -1,5 +1,6 @@
 #include "fake_engine/replies.h"
 
+#include <cmath>
 #include <cstdio>
 #include <ctime>
 #include <unistd.h>
@@ -73,6 +74,16 @@ std::string timings(const ReplyFacts& facts) {
       .raw("predicted_ms", number(facts.predicted_ms))
       .raw("predicted_per_second", number(per_second(facts.completion_tokens, facts.predicted_ms)))
       .object();
+}
+
+MemberList probability_of(const TopToken& token) {
+  const std::string text = 't' + std::to_string(token.id);
+  MemberList members;
+  members.integer("id", token.id)
+      .string("token", text)
+      .raw("bytes", "[]")
+      .raw("logprob", number(std::log(token.probability)));
+  return members;
 }
 
 int64_t context_of_slot(const Engine& engine) {
@@ -182,6 +193,46 @@ std::string full_reply(const ReplyFacts& facts, std::string_view text) {
       .object();
 }
 
+std::string native_reply(const ReplyFacts& facts, std::string_view text, const TopTokens& tokens) {
+  MemberList reply;
+  reply.integer("index", 0)
+      .string("content", text)
+      .raw("tokens", "[]")
+      .boolean("stop", true)
+      .string("model", facts.model)
+      .integer("tokens_predicted", facts.completion_tokens)
+      .integer("tokens_evaluated", facts.prompt_tokens)
+      .string("stop_type", facts.finish_reason == "length" ? "limit" : "eos");
+  if (tokens.count > 0) {
+    std::string list;
+    for (int64_t at = 0; at < facts.completion_tokens; ++at) {
+      std::string top;
+      for (const TopToken& token : top_tokens_at(tokens, at)) {
+        top.append(top.empty() ? "" : ",").append(probability_of(token).object());
+      }
+      list.append(at ? "," : "")
+          .append(probability_of(top_tokens_at(tokens, at).front())
+                      .raw("top_logprobs", '[' + top + ']')
+                      .object());
+    }
+    reply.raw("completion_probabilities", '[' + list + ']');
+  }
+  return reply.raw("timings", timings(facts)).object();
+}
+
+std::string tokenize_body(std::string_view text, bool add_special) {
+  std::string tokens = add_special ? std::to_string(kBeginToken) : "";
+  while (!text.empty()) {
+    const size_t begin = text.find_first_not_of(" \t\r\n");
+    if (begin == text.npos) break;
+    text.remove_prefix(begin);
+    const std::string_view word = text.substr(0, text.find_first_of(" \t\r\n"));
+    text.remove_prefix(word.size());
+    tokens.append(tokens.empty() ? "" : ",").append(std::to_string(token_of(word)));
+  }
+  return "{\"tokens\":[" + tokens + "]}";
+}
+
 std::string error_body(int status, std::string_view type, std::string_view message) {
   const std::string error =
       MemberList().integer("code", status).string("message", message).string("type", type).object();
@@ -283,6 +334,19 @@ std::string metrics_body(Engine& engine) {
   metric("tokens_predicted_total", "counter", engine.counters().tokens_sent);
   metric("requests_processing", "gauge", static_cast<uint64_t>(processing));
   metric("requests_deferred", "gauge", engine.waiting_for_slot());
+  return text;
+}
+
+std::string vllm_metrics_body(Engine& engine) {
+  std::string text;
+  const std::string labels = "{engine=\"0\",model_name=\"" + engine.options().model_name() + "\"} ";
+  const auto metric = [&](const std::string& name, const std::string& type, uint64_t value) {
+    text += "# TYPE vllm:" + name + ' ' + type + "\nvllm:" + name + labels + std::to_string(value) +
+            ".0\n";
+  };
+  metric("generation_tokens_total", "counter", engine.counters().tokens_sent);
+  metric("num_requests_running", "gauge", engine.counters().active - engine.waiting_for_slot());
+  metric("num_requests_waiting", "gauge", engine.waiting_for_slot());
   return text;
 }
 

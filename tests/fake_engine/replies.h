@@ -6,6 +6,8 @@
 #include <string>
 #include <string_view>
 
+#include "fake_engine/top_tokens.h"
+
 namespace fake_engine {
 
 class Engine;
@@ -53,6 +55,11 @@ inline constexpr std::string_view kPingEvent = ":\n\n";
 // The answer to a request that did not stream.
 std::string full_reply(const ReplyFacts& facts, std::string_view text);
 
+// The answer of /completion.
+std::string native_reply(const ReplyFacts& facts, std::string_view text, const TopTokens& tokens);
+// The answer of /tokenize: a token for each word.
+std::string tokenize_body(std::string_view text, bool add_special);
+
 // `type` and `status` as llama-server pairs them.
 std::string error_body(int status, std::string_view type, std::string_view message);
 std::string error_event(int status, std::string_view type, std::string_view message);
@@ -62,6 +69,7 @@ std::string models_body(const Engine& engine);
 std::string props_body(const Engine& engine);
 std::string slots_body(const Engine& engine);
 std::string metrics_body(Engine& engine);
+std::string vllm_metrics_body(Engine& engine);
 std::string stats_body(Engine& engine);
 
 }  // namespace fake_engine

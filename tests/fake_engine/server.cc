@@ -197,6 +197,10 @@ void Server::load_model() {
     fail_to_load(path);
   }
   engine_.set_loaded();
+  if (engine_.options().vllm) {
+    log_raw("INFO:     Application startup complete.");
+    return;
+  }
   log_line('I', "srv  llama_server: model loaded");
   const std::string& host = engine_.options().host;
   const bool is_v6 = host.find(':') != std::string::npos;
