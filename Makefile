@@ -1,6 +1,6 @@
 # What people type. Each target installs what it needs and is missing (tools/setup.sh), and does only
 # what is not done yet.
-.PHONY: help run build engine model test chaos bench format lint install clean
+.PHONY: help run build engine model embedding-model test test-vllm chaos bench format lint install clean
 .DEFAULT_GOAL := help
 
 PREFIX ?= /usr/local
@@ -11,6 +11,7 @@ help:
 	@echo 'make run ONCE=1   the same, and stop after the answer'
 	@echo 'make build        build/release/yoke'
 	@echo 'make test         every test: units, sanitizers, checks, end to end'
+	@echo 'make test-vllm    vLLM for this machine (6 GB), and its tests'
 	@echo 'make chaos        1000 engines killed under load, in about five minutes'
 	@echo 'make bench        what the gateway adds to a token'
 	@echo 'make lint         formatting, static analysis, layering'
@@ -33,8 +34,13 @@ model:
 	@bash tools/setup.sh engine
 	@python3 tools/get_starter_model.py
 
+# For the tests of embeddings: all-MiniLM-L6-v2.
+embedding-model:
+	@bash tools/setup.sh engine
+	@python3 tools/get_embedding_model.py
+
 # The sanitizers' builds come first: the one run of ctest starts their tests too.
-test: engine model
+test: engine model embedding-model
 	@bash tools/setup.sh build test
 	@for preset in $(SANITIZERS); do \
 	  cmake --preset $$preset >/dev/null && cmake --build --preset $$preset --target unit_tests yoke || exit 1; \
@@ -42,6 +48,15 @@ test: engine model
 	@cmake --preset test >/dev/null
 	@cmake --build --preset test
 	@ctest --preset test
+
+# vLLM is 6 GB, so it has a target of its own.
+test-vllm: model
+	@bash tools/setup.sh build test
+	@cmake --preset test >/dev/null
+	@cmake --build --preset test --target yoke fake_engine
+	@python3 tools/get_vllm.py
+	@cd tests/e2e && YOKE=$(CURDIR)/build/test/yoke FAKE_ENGINE=$(CURDIR)/build/test/fake_engine \
+	  PYTHONDONTWRITEBYTECODE=1 python3 test_vllm.py
 
 chaos:
 	@bash tools/setup.sh build test

@@ -21,13 +21,17 @@
 #include "cli/detect.h"
 #include "cli/doctor.h"
 #include "cli/engine.h"
+#include "cli/engine_install.h"
 #include "cli/exit_code.h"
+#include "cli/explain.h"
 #include "cli/logs.h"
 #include "cli/ps.h"
+#include "cli/quarantine.h"
 #include "cli/run_command.h"
 #include "cli/serve.h"
 #include "cli/terminal.h"
 #include "hardware/probe.h"
+#include "supervisor/guard.h"
 
 namespace yoke::cli {
 namespace {
@@ -50,6 +54,8 @@ class CommandLine {
   void add_detect();
   void add_doctor();
   void add_engine();
+  void add_explain();
+  void add_quarantine();
   static void add_connect(CLI::App& command, ConnectOptions& options);
   Error explain(const CLI::ParseError& error) const;
   Error unexpected(const std::string& word) const;
@@ -68,6 +74,9 @@ class CommandLine {
   DetectCommandOptions detect_;
   DoctorOptions doctor_;
   EngineCommandOptions engine_;
+  EngineInstallOptions install_;
+  ExplainOptions explain_;
+  QuarantineOptions quarantine_;
 };
 
 CommandLine::CommandLine() {
@@ -81,6 +90,8 @@ CommandLine::CommandLine() {
   add_detect();
   add_doctor();
   add_engine();
+  add_explain();
+  add_quarantine();
 }
 
 void CommandLine::add_serve() {
@@ -182,6 +193,41 @@ void CommandLine::add_engine() {
   };
   add("list", "Show name, version, backend and place of each", engine_list);
   add("check", "Run each: does it work, and which devices does it see?", engine_check);
+
+  CLI::App* install = command->add_subcommand("install", "Get an engine: llama.cpp or vllm");
+  install->add_option("NAME", install_.name, "llama.cpp or vllm")->required();
+  install->add_option("--backend", install_.backend, "vulkan, rocm, cuda or cpu");
+  install->add_option("--from", install_.from, "A release archive or directory that you have");
+  install->add_option("--dest", install_.dest, "Another directory of engines");
+  install->final_callback([this] { command_ = [this] { return engine_install(install_); }; });
+}
+
+void CommandLine::add_explain() {
+  CLI::App* command = app_.add_subcommand("explain", "Show why a model runs as it does");
+  command->add_option("MODEL", explain_.model, "The model's name")->required();
+  command->add_flag("--json", explain_.json, "Print the server's reply as it is");
+  add_connect(*command, explain_.connect);
+  command->final_callback([this] { command_ = [this] { return cli::explain(explain_); }; });
+}
+
+void CommandLine::add_quarantine() {
+  CLI::App* command =
+      app_.add_subcommand("quarantine", "Which backends are left out for a model, and until when");
+  command->add_flag("--json", quarantine_.json, "Print the server's reply as it is");
+  add_connect(*command, quarantine_.connect);
+  CLI::App* list = command->add_subcommand("list", "Show them; the same as without a word");
+  CLI::App* clear = command->add_subcommand("clear", "Use them again");
+  clear->add_option("MODEL", quarantine_.model, "Only of this model");
+  clear->add_option("--backend", quarantine_.backend, "Only this backend");
+  for (CLI::App* part : {list, clear}) {
+    part->add_flag("--json", quarantine_.json, "Print the server's reply as it is");
+    add_connect(*part, quarantine_.connect);
+  }
+  command->final_callback([this, clear] {
+    command_ = [this, clear] {
+      return clear->parsed() ? quarantine_clear(quarantine_) : quarantine_list(quarantine_);
+    };
+  });
 }
 
 void CommandLine::add_connect(CLI::App& command, ConnectOptions& options) {
@@ -297,6 +343,10 @@ int run(int argc, char** argv) {
     // A child that loads one driver's library (hardware/probe.h); not for people.
     if (argc > 1 && std::string_view(argv[1]) == kProbeCommand) {
       return hardware::run_probe_child({argv + 2, argv + argc});
+    }
+    // What ends the engines when this program was killed (supervisor/guard.h).
+    if (argc > 1 && std::string_view(argv[1]) == supervisor::kGuardCommand) {
+      return supervisor::run_guard();
     }
     CommandLine line;
     auto command = line.parse(argc, argv);

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <exception>
 #include <filesystem>
+#include <iterator>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
@@ -18,6 +19,7 @@
 #include "cli/table.h"
 #include "cli/text_wrap.h"
 #include "config/config.h"
+#include "engines/vllm_install.h"
 #include "io/task.h"
 #include "supervisor/engine_probe.h"
 
@@ -49,6 +51,8 @@ Result<config::EnginesConfig> engines_config(const std::string& file) {
 Engines find_engines(const config::EnginesConfig& config) {
   Engines found;
   found.installs = engines::find_llama_cpp_installs(config, found.problems);
+  std::ranges::move(engines::find_vllm_installs(config, found.problems),
+                    std::back_inserter(found.installs));
   return found;
 }
 
@@ -62,11 +66,11 @@ std::string short_path(const fs::path& path) {
 
 // Yoke's own engines are directories; of any other only the program is known.
 std::string place_of(const EngineInstall& install) {
-  return short_path(install.backend.empty() ? install.server : install.dir);
+  return short_path(install.version.empty() ? install.server : install.dir);
 }
 
 std::string title_of(const EngineInstall& install) {
-  std::string title = install.name;
+  std::string title(name_of(install.kind));
   if (!install.version.empty()) title += " " + install.version;
   if (!install.backend.empty()) title += " for " + install.backend;
   return printable(title);
@@ -83,7 +87,7 @@ void print(const std::string& text) {
   std::fflush(stdout);  // The next engine may take its time.
 }
 
-io::Task<Result<EngineCheck>> ask(EngineInstall install) {
+io::Task<Result<EngineCheck>> ask_llama_cpp(EngineInstall install) {
   EngineCheck check{.install = install};
   auto probing = supervisor::probe_llama_cpp(install);
   YOKE_CO_TRY(auto capabilities, co_await std::move(probing));
@@ -92,10 +96,24 @@ io::Task<Result<EngineCheck>> ask(EngineInstall install) {
   auto devices = co_await std::move(listing);
   if (devices) {
     check.devices = std::move(*devices);
+    if (install.backend.empty()) check.install.backend = engines::backend_of(check.devices);
   } else {
     check.error = std::move(devices.error());
   }
   co_return check;
+}
+
+// Its devices are PyTorch's, which it lists only when it loads a model.
+io::Task<Result<EngineCheck>> ask_vllm(EngineInstall install) {
+  EngineCheck check{.install = install};
+  auto probing = supervisor::probe_vllm_version(install);
+  YOKE_CO_TRY(check.version, co_await std::move(probing));
+  co_return check;
+}
+
+io::Task<Result<EngineCheck>> ask(EngineInstall install) {
+  return install.kind == engines::EngineKind::kVllm ? ask_vllm(std::move(install))
+                                                    : ask_llama_cpp(std::move(install));
 }
 
 // Blocks until the engine has said everything or is too slow.
@@ -162,26 +180,28 @@ std::string_view name_of(EngineState state) {
 
 EngineState EngineCheck::state() const {
   if (error) return EngineState::kFailed;
-  const bool needs_device = !install.backend.empty() && install.backend != "cpu";
+  const bool needs_device = install.kind == engines::EngineKind::kLlamaCpp &&
+                            !install.backend.empty() && install.backend != "cpu";
   return needs_device && devices.empty() ? EngineState::kNoDevice : EngineState::kOk;
 }
 
 std::string format_engines(const std::vector<EngineInstall>& installs,
                            const std::vector<std::string>& problems, const Terminal& terminal) {
   if (installs.empty()) {
-    return "No engine is installed. `make engine` builds and installs llama.cpp.\n" +
+    return "No engine is installed. `make engine` builds and installs llama.cpp, "
+           "`yoke engine install vllm` vLLM.\n" +
            describe_problems(problems);
   }
   Table table({{"ENGINE"}, {"VERSION"}, {"BACKEND"}, {"WHERE"}});
   for (const EngineInstall& install : installs) {
-    table.add_row({printable(install.name), printable(install.version), printable(install.backend),
-                   place_of(install)});
+    table.add_row({std::string(name_of(install.kind)), printable(install.version),
+                   printable(install.backend), place_of(install)});
   }
   return table.render(terminal) + describe_problems(problems);
 }
 
 boost::json::object to_json(const EngineInstall& install) {
-  return {{"name", install.name},
+  return {{"name", name_of(install.kind)},
           {"version", install.version},
           {"backend", install.backend},
           {"dir", install.dir.string()},

@@ -26,8 +26,8 @@ struct EngineCommandOptions {
 // Looks at files only. What config::load_config reports of a file that is there.
 Result<void> engine_list(const EngineCommandOptions& options);
 
-// Runs each engine, for ten seconds at most at a time. kNoEngineWorks, engines::kEngineNotFound,
-// and as engine_list.
+// Runs each engine, for ten seconds at most at a time; vLLM for a minute. kNoEngineWorks,
+// engines::kEngineNotFound, and as engine_list.
 Result<void> engine_check(const EngineCommandOptions& options);
 
 enum class EngineState {

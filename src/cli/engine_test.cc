@@ -75,9 +75,27 @@ class EngineCommand : public testing::Test {
     fs::create_directories(dir);
     std::ofstream(dir / "engine.json")
         << R"({"name": "llama.cpp", "version": "0.5.0", "backend": ")" << backend << "\"}";
-    std::ofstream(dir / "llama-server") << "#!/bin/sh\n" << script;
-    fs::permissions(dir / "llama-server", fs::perms::owner_all);
+    write_program(dir / "llama-server", script);
     return dir;
+  }
+
+  void install_vllm(std::string_view script) const {
+    const fs::path dir = home_.path() / "engines/vllm-0.32.0/cuda";
+    fs::create_directories(dir / "bin");
+    std::ofstream(dir / "engine.json")
+        << R"({"name": "vllm", "version": "0.32.0", "backend": "cuda"})";
+    write_program(dir / "bin/vllm", script);
+  }
+
+  fs::path system_program(const std::string& name) const {
+    fs::create_directories(home_.path() / "bin");
+    write_program(home_.path() / "bin" / name, kWorkingServer);
+    return home_.path() / "bin" / name;
+  }
+
+  static void write_program(const fs::path& path, std::string_view script) {
+    std::ofstream(path) << "#!/bin/sh\n" << script;
+    fs::permissions(path, fs::perms::owner_all);
   }
 
   // What the command prints; what it returns goes into result_.
@@ -226,6 +244,57 @@ TEST_F(EngineCommand, CheckAsJson) {
   EXPECT_EQ(device.at("name"), "A GPU");
   EXPECT_EQ(device.at("total_bytes").to_number<std::uint64_t>(), 2048 * kMiB);
   EXPECT_EQ(device.at("free_bytes").to_number<std::uint64_t>(), 1024 * kMiB);
+}
+
+// A vLLM as `yoke engine install vllm` leaves it, with a script in its place.
+constexpr std::string_view kWorkingVllm =
+    "test \"$*\" = --version || exit 2\n"
+    "echo 'INFO 11-22 importing' >&2\n"
+    "echo 0.32.0+cpu\n";
+
+TEST_F(EngineCommand, VllmIsListedAndCheckedByItsVersion) {
+  install("cpu");
+  install_vllm(kWorkingVllm);
+  EXPECT_EQ(output_of(engine_list),
+            "ENGINE     VERSION  BACKEND  WHERE\n"
+            "llama.cpp  0.5.0    cpu      ~/engines/llama.cpp-0.5.0/cpu\n"
+            "vllm       0.32.0   cuda     ~/engines/vllm-0.32.0/cuda\n");
+  // Its devices are not asked for, so it needs none to be in order.
+  EXPECT_THAT(output_of(engine_check), HasSubstr("vllm 0.32.0 for cuda: ok\n"
+                                                 "  where    ~/engines/vllm-0.32.0/cuda\n"
+                                                 "  version  0.32.0+cpu\n"));
+  const auto json = boost::json::parse(output_of(engine_check, {.json = true}));
+  EXPECT_EQ(json.at("engines").at(1).at("name"), "vllm");
+  EXPECT_EQ(json.at("engines").at(1).at("says"), "0.32.0+cpu");
+}
+
+TEST_F(EngineCommand, AVllmThatDoesNotStartHasFailed) {
+  install_vllm("echo 'No module named torch'; exit 1\n");
+  const std::string text = output_of(engine_check);
+  EXPECT_THAT(text, HasSubstr("vllm 0.32.0 for cuda: failed\n"));
+  EXPECT_THAT(text, HasSubstr("No module named torch"));
+  EXPECT_THAT(text, HasSubstr("yoke engine install vllm"));
+  EXPECT_FALSE(result_);
+  install_vllm("echo 'INFO nothing more'\n");
+  EXPECT_THAT(output_of(engine_check), HasSubstr("printed no version"));
+}
+
+TEST_F(EngineCommand, ProgramsOfTheSystemAreShownWithTheirBackends) {
+  install("cpu");
+  const EnvironmentGuard path("PATH", home_.path() / "bin");
+  const fs::path rocm = system_program("llama-server-rocm");
+  system_program("llama-server");
+  EXPECT_EQ(output_of(engine_list),
+            "ENGINE     VERSION  BACKEND  WHERE\n"
+            "llama.cpp  0.5.0    cpu      ~/engines/llama.cpp-0.5.0/cpu\n"
+            "llama.cpp  -        rocm     ~/bin/llama-server-rocm\n"
+            "llama.cpp  -        -        ~/bin/llama-server\n");
+  // What the plain one computes on only it can say.
+  EXPECT_THAT(output_of(engine_check), HasSubstr("\nllama.cpp for vulkan: ok\n"
+                                                 "  where    ~/bin/llama-server\n"));
+  const auto json = boost::json::parse(output_of(engine_list, {.json = true}));
+  EXPECT_EQ(json.at("engines").at(1).at("backend"), "rocm");
+  EXPECT_EQ(json.at("engines").at(1).at("server").as_string(), rocm.string());
 }
 
 TEST_F(EngineCommand, CheckWithoutAnyEngineFails) {

@@ -30,6 +30,8 @@ constexpr std::array<std::pair<std::string_view, ServerType>, 3> kServerTypes{
      {"rerank", ServerType::kRerank}}};
 constexpr std::array<std::pair<std::string_view, FlashAttention>, 3> kFlashAttention{
     {{"auto", FlashAttention::kAuto}, {"on", FlashAttention::kOn}, {"off", FlashAttention::kOff}}};
+constexpr std::array<std::pair<std::string_view, AnswerCheck>, 3> kAnswerChecks{
+    {{"auto", AnswerCheck::kAuto}, {"on", AnswerCheck::kOn}, {"off", AnswerCheck::kOff}}};
 constexpr std::array<std::pair<std::string_view, log::Level>, 4> kLogLevels{
     {{"debug", log::Level::kDebug},
      {"info", log::Level::kInfo},
@@ -38,6 +40,11 @@ constexpr std::array<std::pair<std::string_view, log::Level>, 4> kLogLevels{
 constexpr std::array<std::string_view, 4> kReasoningFormats{"auto", "none", "deepseek",
                                                             "deepseek-legacy"};
 constexpr std::array<std::string_view, 4> kBackends{"vulkan", "rocm", "cuda", "cpu"};
+// Those of llama.cpp's KV cache.
+constexpr std::array<std::string_view, 9> kCacheTypes{"f32",  "f16",    "bf16", "q8_0", "q4_0",
+                                                      "q4_1", "iq4_nl", "q5_0", "q5_1"};
+constexpr std::array<std::string_view, 4> kSplitModes{"none", "layer", "row", "tensor"};
+constexpr int kMaxGpus = 128;
 constexpr std::array<std::string_view, 5> kPoolings{"none", "mean", "cls", "last", "rank"};
 
 constexpr std::string_view kModelExample =
@@ -101,6 +108,11 @@ std::string exposure_text(const ServerConfig& server) {
       server.host);
 }
 
+// Built-in templates have plain names: "chatml".
+bool is_template_file(std::string_view text) {
+  return text.find('/') != std::string_view::npos || text.ends_with(".jinja");
+}
+
 class ConfigReader {
  public:
   explicit ConfigReader(const fs::path& file) : problems_(file) { config_.file = file; }
@@ -146,6 +158,8 @@ class ConfigReader {
     // The engine is started in a directory of its own, so nothing may depend on Yoke's.
     if (table.read("model_dir", server.model_dir))
       server.model_dir = fs::absolute(server.model_dir);
+    if (table.read("state_dir", server.state_dir))
+      server.state_dir = fs::absolute(server.state_dir);
     table.read("log_level", server.log_level, kLogLevels);
     table.reject_unknown();
     const bool keyed = table.has("api_key") || table.has("api_key_file");
@@ -192,12 +206,28 @@ class ConfigReader {
   }
 
   void read_engines(TomlTable& table) {
-    fs::path program;
-    if (table.read("llama_server", program)) {
-      config_.engines.llama_server = config_.file.parent_path() / program;
+    EnginesConfig& engines = config_.engines;
+    engines.llama_server = read_program(table, "llama_server");
+    for (const std::string_view backend : kBackends) {
+      const std::string key = fmt::format("llama_server_{}", backend);
+      const auto program = read_program(table, key);
+      if (!program) continue;
+      if (engines.llama_server) {
+        table.refuse(key, "llama_server is the only engine where it is set. Keep one of them.");
+      }
+      engines.llama_servers.emplace(backend, *program);
     }
-    table.read("software_devices", config_.engines.software_devices);
+    engines.vllm = read_program(table, "vllm");
+    engines.rocm_path = read_program(table, "rocm_path");
+    table.read("software_devices", engines.software_devices);
     table.reject_unknown();
+  }
+
+  // A path that starts at the configuration file's directory.
+  std::optional<fs::path> read_program(TomlTable& table, std::string_view key) const {
+    fs::path program;
+    if (!table.read(key, program)) return std::nullopt;
+    return config_.file.parent_path() / program;
   }
 
   void read_models(TomlTable& table) {
@@ -214,26 +244,24 @@ class ConfigReader {
 
   LoadOptions read_options(TomlTable& table) {
     LoadOptions options;
-    if (table.read("model_path", options.model_path)) {
-      options.model_path = config_.server.model_dir / options.model_path;
-    } else if (!table.has("model_path")) {
-      table.refuse("model_path", "is missing. Name the model's GGUF file.");
+    if (!read_model_file(table, "model_path", options.model_path) && !table.has("model_path")) {
+      table.refuse("model_path",
+                   "is missing. Name the model's GGUF file, or the directory of a model in "
+                   "HuggingFace's format.");
     }
     table.read("server_type", options.server_type, kServerTypes);
-    table.read("n_ctx", options.n_ctx, 0, kMaxContext);
-    table.read("n_batch", options.n_batch, 0, kMaxBatch);
-    read_ubatch(table, options);
-    table.read("n_gpu_layers", options.n_gpu_layers, -1, 10000);
-    table.read("threads", options.threads, 0, 4096);
-    table.read("parallel", options.parallel, 0, 1024);
+    read_sizes(table, options);
     read_backends(table, options);
-    table.read("flash_attn", options.flash_attn, kFlashAttention);
-    table.read("fit_memory", options.fit_memory);
-    table.read("mlock", options.mlock);
-    table.read("cont_batching", options.cont_batching);
-    table.read("jinja", options.jinja);
-    table.read_one_of("reasoning_format", options.reasoning_format, kReasoningFormats);
+    read_devices(table, options);
+    read_memory(table, options);
+    read_chat(table, options);
+    read_model_file(table, "mmproj", options.mmproj);
+    read_model_file(table, "draft_model", options.draft_model);
+    if (table.read("lora", options.lora)) {
+      for (fs::path& file : options.lora) file = config_.server.model_dir / file;
+    }
     table.read_one_of("pooling", options.pooling, kPoolings);
+    table.read("answer_check", options.answer_check, kAnswerChecks);
     if (table.read("extra_args", options.extra_args)) {
       if (const auto checked = check_extra_args(options.extra_args); !checked) {
         table.refuse("extra_args", checked.error().text());
@@ -241,6 +269,62 @@ class ConfigReader {
     }
     table.reject_unknown();
     return options;
+  }
+
+  // A path that starts at model_dir.
+  bool read_model_file(TomlTable& table, std::string_view key, fs::path& into) const {
+    if (!table.read(key, into)) return false;
+    into = config_.server.model_dir / into;
+    return true;
+  }
+
+  static void read_sizes(TomlTable& table, LoadOptions& options) {
+    table.read("n_ctx", options.n_ctx, 0, kMaxContext);
+    table.read("n_batch", options.n_batch, 0, kMaxBatch);
+    read_ubatch(table, options);
+    table.read("n_gpu_layers", options.n_gpu_layers, -1, 10000);
+    table.read("threads", options.threads, 0, 4096);
+    table.read("parallel", options.parallel, 0, 1024);
+  }
+
+  static void read_devices(TomlTable& table, LoadOptions& options) {
+    table.read_one_of("split_mode", options.split_mode, kSplitModes);
+    table.read("main_gpu", options.main_gpu, -1, kMaxGpus - 1);
+    if (!table.read("tensor_split", options.tensor_split)) return;
+    const auto is_share = [](double share) { return share > 0; };
+    if (options.tensor_split.size() > kMaxGpus) {
+      table.refuse("tensor_split", fmt::format("more than {} shares.", kMaxGpus));
+    } else if (std::ranges::none_of(options.tensor_split, is_share)) {
+      table.refuse("tensor_split", "one share at least has to be more than 0.");
+    }
+  }
+
+  static void read_memory(TomlTable& table, LoadOptions& options) {
+    table.read("flash_attn", options.flash_attn, kFlashAttention);
+    table.read_one_of("cache_type_k", options.cache_type_k, kCacheTypes);
+    table.read_one_of("cache_type_v", options.cache_type_v, kCacheTypes);
+    if (options.flash_attn == FlashAttention::kOff && is_quantized(options.cache_type_v)) {
+      table.refuse("cache_type_v",
+                   fmt::format("'{}' needs flash attention, and flash_attn is \"off\". Set it to "
+                               "\"auto\", or this to \"f16\".",
+                               options.cache_type_v));
+    }
+    table.read("fit_memory", options.fit_memory);
+    table.read("mlock", options.mlock);
+    table.read("gpu_memory_utilization", options.gpu_memory_utilization, 0, 1);
+  }
+
+  void read_chat(TomlTable& table, LoadOptions& options) const {
+    table.read("cont_batching", options.cont_batching);
+    table.read("jinja", options.jinja);
+    table.read_one_of("reasoning_format", options.reasoning_format, kReasoningFormats);
+    if (!table.read("chat_template", options.chat_template)) return;
+    if (options.chat_template.empty()) {
+      table.refuse("chat_template", "expected a template's name, or the path of a Jinja file.");
+    } else if (is_template_file(options.chat_template)) {
+      options.chat_template =
+          (config_.server.model_dir / expand_home(options.chat_template)).string();
+    }
   }
 
   static void read_backends(TomlTable& table, LoadOptions& options) {

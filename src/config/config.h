@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -41,11 +42,16 @@ struct ServerConfig {
   std::chrono::milliseconds hang_timeout = std::chrono::minutes(2);
   std::size_t threads = 0;  // I/O threads; 0: one per core.
   std::filesystem::path model_dir = yoke::model_dir();
+  std::filesystem::path state_dir = yoke::state_dir();  // For state.db; of one server at a time.
   log::Level log_level = log::Level::kInfo;
 };
 
 struct EnginesConfig {
-  std::optional<std::filesystem::path> llama_server;  // Used in place of an installed engine.
+  std::optional<std::filesystem::path> llama_server{};  // Used in place of an installed engine.
+  // A llama-server for one backend, by its name: llama_server_rocm = "...". Before installed ones.
+  std::map<std::string, std::filesystem::path> llama_servers{};
+  std::optional<std::filesystem::path> vllm{};       // The `vllm` program of an environment.
+  std::optional<std::filesystem::path> rocm_path{};  // Where ROCm is installed, as /opt/rocm.
   bool software_devices = false;  // Also GPUs that the processor only plays (Mesa's lavapipe).
 };
 

@@ -170,7 +170,7 @@ TEST(ParseConfig, NamesTheLineAndTheNearestKey) {
   EXPECT_EQ(error_of("[sever]").text(), "yoke.toml:1: unknown key 'sever'. Did you mean 'server'?");
   EXPECT_THAT(error_of("[engines]\nzebra = 1").text(),
               HasSubstr("yoke.toml:2: unknown key 'zebra' in [engines]. The keys are "
-                        "'llama_server', 'software_devices'"));
+                        "'llama_server', 'llama_server_vulkan'"));
 }
 
 TEST(ParseConfig, SaysThatAModelNameWithADotNeedsQuotes) {
@@ -187,6 +187,76 @@ TEST(ParseConfig, ReportsAllMistakesOfAFile) {
             "yoke.toml:3: 'log_level' in [server]: 'loud' is not one of 'debug', 'info', "
             "'warning', 'error'.\n"
             "yoke.toml:4: unknown key 'engine'. Did you mean 'engines'?");
+}
+
+// Everything that only some models need.
+TEST(ParseConfig, ReadsWhatSpecialModelsNeed) {
+  const Config config = parsed(
+      "[server]\nmodel_dir = \"/models\"\nstate_dir = \"/var/lib/yoke\"\n"
+      "[models.m]\nmodel_path = \"Qwen3-8B\"\n"
+      "cache_type_k = \"q8_0\"\ncache_type_v = \"iq4_nl\"\nsplit_mode = \"row\"\n"
+      "tensor_split = [3, 1.5, 0]\nmain_gpu = 1\nmmproj = \"mmproj.gguf\"\n"
+      "draft_model = \"/other/draft.gguf\"\nlora = [\"a.gguf\", \"/b.gguf\"]\n"
+      "chat_template = \"chatml\"\ngpu_memory_utilization = 0.85\nanswer_check = \"off\"\n");
+  EXPECT_EQ(config.server.state_dir, "/var/lib/yoke");
+  const LoadOptions& options = config.models[0].options;
+  EXPECT_EQ(options.model_path, "/models/Qwen3-8B");
+  EXPECT_EQ(options.cache_type_k, "q8_0");
+  EXPECT_EQ(options.cache_type_v, "iq4_nl");
+  EXPECT_EQ(options.split_mode, "row");
+  EXPECT_THAT(options.tensor_split, testing::ElementsAre(3, 1.5, 0));
+  EXPECT_EQ(options.main_gpu, 1);
+  EXPECT_EQ(options.mmproj, "/models/mmproj.gguf");
+  EXPECT_EQ(options.draft_model, "/other/draft.gguf");
+  EXPECT_THAT(options.lora, testing::ElementsAre(fs::path("/models/a.gguf"), fs::path("/b.gguf")));
+  EXPECT_EQ(options.chat_template, "chatml");
+  EXPECT_EQ(options.gpu_memory_utilization, 0.85);
+  EXPECT_EQ(options.answer_check, AnswerCheck::kOff);
+}
+
+TEST(ParseConfig, TellsTemplateFilesFromTemplateNames) {
+  const auto read = [](const std::string& value) {
+    return parsed("[server]\nmodel_dir = \"/models\"\n" + std::string(kModel) +
+                  "\nchat_template = \"" + value + "\"")
+        .models[0]
+        .options.chat_template;
+  };
+  EXPECT_EQ(read("llama3"), "llama3");
+  EXPECT_EQ(read("own.jinja"), "/models/own.jinja");
+  EXPECT_EQ(read("templates/own"), "/models/templates/own");
+  EXPECT_EQ(read("/etc/own.jinja"), "/etc/own.jinja");
+}
+
+TEST(ParseConfig, ReadsEnginesByBackend) {
+  const auto config =
+      parse_config(std::string("[engines]\nllama_server_rocm = \"hip/llama-server\"\n"
+                               "llama_server_cuda = \"/opt/cuda/llama-server\"\n"
+                               "vllm = \"venv/bin/vllm\"\nrocm_path = \"/opt/rocm-7.2\"\n") +
+                       kModel,
+                   "/etc/yoke/yoke.toml");
+  ASSERT_TRUE(config) << config.error().text();
+  const EnginesConfig& engines = config->engines;
+  EXPECT_THAT(
+      engines.llama_servers,
+      testing::UnorderedElementsAre(testing::Pair("rocm", fs::path("/etc/yoke/hip/llama-server")),
+                                    testing::Pair("cuda", fs::path("/opt/cuda/llama-server"))));
+  EXPECT_EQ(engines.vllm, fs::path("/etc/yoke/venv/bin/vllm"));
+  EXPECT_EQ(engines.rocm_path, fs::path("/opt/rocm-7.2"));
+}
+
+TEST(ParseConfig, RefusesTwoWaysToNameAnEngine) {
+  EXPECT_THAT(
+      error_of("[engines]\nllama_server = \"/a\"\nllama_server_rocm = \"/b\"").message,
+      HasSubstr("yoke.toml:3: 'llama_server_rocm' in [engines]: llama_server is the only engine"));
+}
+
+TEST(ParseConfig, RefusesAQuantizedVWithoutFlashAttention) {
+  const std::string text = std::string(kModel) + "\nflash_attn = \"off\"\ncache_type_v = ";
+  const auto refused = parse_config(text + "\"q8_0\"", "yoke.toml");
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().message,
+              HasSubstr("yoke.toml:5: 'cache_type_v' in [models.smollm2]: 'q8_0' needs flash"));
+  EXPECT_TRUE(parse_config(text + "\"f16\"", "yoke.toml"));
 }
 
 using Mistake = std::pair<std::string, std::string>;  // A line, and what is said about it.
@@ -209,6 +279,26 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"n_batch = -1", "-1 is not between 0 and"},
         Mistake{"backends = [\"metal\"]", "'metal' is none of vulkan, rocm, cuda, cpu"},
         Mistake{"n_ctx = 99999999999", "is not between"},
+        Mistake{"cache_type_k = \"q3_k\"", "'q3_k' is not one of 'f32', 'f16', 'bf16', 'q8_0'"},
+        Mistake{"cache_type_v = 8", "expected a string, found an integer."},
+        Mistake{"split_mode = \"rows\"", "'rows' is not one of 'none', 'layer', 'row'"},
+        Mistake{"tensor_split = 3", "expected an array of numbers, found an integer."},
+        Mistake{"tensor_split = [1, \"2\"]", "expected an array of numbers, found a string."},
+        Mistake{"tensor_split = [1, -2]", "-2 is no number from 0 on."},
+        Mistake{"tensor_split = [1, inf]", "inf is no number from 0 on."},
+        Mistake{"tensor_split = [1, nan]", "nan is no number from 0 on."},
+        Mistake{"tensor_split = [0, 0.0]", "one share at least has to be more than 0."},
+        Mistake{"tensor_split = []", "one share at least has to be more than 0."},
+        Mistake{"main_gpu = -2", "-2 is not between -1 and 127."},
+        Mistake{"mmproj = \"\"", "expected a path."},
+        Mistake{"draft_model = true", "expected a string, found true or false."},
+        Mistake{"lora = \"a.gguf\"", "expected an array of strings, found a string."},
+        Mistake{"lora = [\"a.gguf\", \"\"]", "expected a path."},
+        Mistake{"chat_template = \"\"", "expected a template's name"},
+        Mistake{"gpu_memory_utilization = 1.1", "1.1 is not between 0 and 1."},
+        Mistake{"gpu_memory_utilization = nan", "nan is not between 0 and 1."},
+        Mistake{"gpu_memory_utilization = \"90%\"", "expected a number, found a string."},
+        Mistake{"answer_check = \"yes\"", "'yes' is not one of 'auto', 'on', 'off'."},
         Mistake{"mlock = 1", "expected true or false, found an integer."},
         Mistake{"flash_attn = true", "expected a string, found true or false."},
         Mistake{"flash_attn = \"yes\"", "'yes' is not one of 'auto', 'on', 'off'."},
@@ -409,7 +499,14 @@ TEST(Examples, ShowEveryKeyAsItIs) {
                           "threads",
                           "model_dir",
                           "log_level",
+                          "state_dir",
                           "llama_server",
+                          "llama_server_rocm",
+                          "llama_server_vulkan",
+                          "llama_server_cuda",
+                          "llama_server_cpu",
+                          "vllm",
+                          "rocm_path",
                           "software_devices",
                           "backends",
                           "model_path",
@@ -426,9 +523,23 @@ TEST(Examples, ShowEveryKeyAsItIs) {
                           "jinja",
                           "reasoning_format",
                           "pooling",
+                          "cache_type_k",
+                          "cache_type_v",
+                          "split_mode",
+                          "tensor_split",
+                          "main_gpu",
+                          "mmproj",
+                          "draft_model",
+                          "lora",
+                          "chat_template",
+                          "gpu_memory_utilization",
+                          "answer_check",
                           "extra_args"}) {
     EXPECT_THAT(text, HasSubstr(std::string("\n") + key + " = "));
   }
+  // The others are not together with it.
+  const std::size_t own = text.find("\nllama_server = ");
+  text.erase(own, text.find('\n', own + 1) - own);
   const Config shown = parsed(text);
   const ServerConfig server;
   EXPECT_EQ(shown.server.host, server.host);
@@ -456,6 +567,11 @@ TEST(Examples, ShowEveryKeyAsItIs) {
   EXPECT_EQ(options.mlock, defaults.mlock);
   EXPECT_EQ(options.cont_batching, defaults.cont_batching);
   EXPECT_EQ(options.jinja, defaults.jinja);
+  EXPECT_EQ(options.split_mode, "layer");
+  EXPECT_EQ(options.main_gpu, defaults.main_gpu);
+  EXPECT_EQ(options.cache_type_k, "f16");
+  EXPECT_EQ(options.cache_type_v, "f16");
+  EXPECT_EQ(options.answer_check, defaults.answer_check);
 }
 
 }  // namespace

@@ -8,11 +8,28 @@
 namespace yoke::config {
 namespace {
 
-// Engines listen on loopback only, on a port that Yoke chose, without a key.
-constexpr std::array<std::string_view, 14> kReservedFlags{
-    "--host",       "--port",          "--reuse-port",    "--api-key",    "--api-key-file",
-    "--api-prefix", "--ssl-key-file",  "--ssl-cert-file", "--model",      "-m",
-    "--models-dir", "--models-preset", "--log-file",      "--log-disable"};
+// Engines listen on loopback only, on a port that Yoke chose, with the model that Yoke looked at.
+// Of others the last one counts, so they may be given again.
+constexpr std::array<std::string_view, 20> kReservedFlags{"--host",
+                                                          "--port",
+                                                          "--reuse-port",
+                                                          "--api-key",
+                                                          "--api-key-file",
+                                                          "--api-prefix",
+                                                          "--ssl-key-file",
+                                                          "--ssl-cert-file",
+                                                          "--model",
+                                                          "-m",
+                                                          "--model-url",
+                                                          "-mu",
+                                                          "--hf-repo",
+                                                          "-hf",
+                                                          "-hfr",
+                                                          "--models-dir",
+                                                          "--models-preset",
+                                                          "--docker-repo",
+                                                          "--log-file",
+                                                          "--log-disable"};
 
 // As llama.cpp reads it: long flags may be written with underscores.
 std::string normalized_flag(std::string_view argument) {
@@ -45,6 +62,23 @@ std::string_view name_of(FlashAttention mode) {
       return "off";
   }
   return "unknown";
+}
+
+std::string_view name_of(AnswerCheck mode) {
+  switch (mode) {
+    case AnswerCheck::kAuto:
+      return "auto";
+    case AnswerCheck::kOn:
+      return "on";
+    case AnswerCheck::kOff:
+      return "off";
+  }
+  return "unknown";
+}
+
+bool is_quantized(std::string_view cache_type) {
+  constexpr std::array<std::string_view, 4> kWide{"", "f32", "f16", "bf16"};
+  return std::ranges::find(kWide, cache_type) == kWide.end();
 }
 
 Result<void> check_extra_args(std::span<const std::string> args) {

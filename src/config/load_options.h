@@ -14,10 +14,16 @@ namespace yoke::config {
 
 enum class ServerType { kLlm, kEmbedding, kRerank };
 enum class FlashAttention { kAuto, kOn, kOff };
+// Whether a GPU's answers are compared with the CPU's before it serves anybody (docs/engines.md).
+enum class AnswerCheck { kAuto, kOn, kOff };
 
 // As they are written in the configuration: "llm", "embedding", "rerank"; "auto", "on", "off".
 std::string_view name_of(ServerType type);
 std::string_view name_of(FlashAttention mode);
+std::string_view name_of(AnswerCheck mode);
+
+// Whether a type of the KV cache is smaller than 16 bits: "q8_0", "iq4_nl".
+bool is_quantized(std::string_view cache_type);
 
 struct LoadOptions {
   std::filesystem::path model_path;
@@ -43,6 +49,24 @@ struct LoadOptions {
   bool jinja = true;             // The model's own chat template; tool calls need it.
   std::string reasoning_format;  // Empty: the engine's default.
   std::string pooling;           // For embeddings. Empty: the model's own.
+  std::string chat_template;  // In place of the model's: a built-in name, or a Jinja file's path.
+
+  // The KV cache's types: "f16", "q8_0", ...; empty: f16. A quantized V needs flash attention.
+  std::string cache_type_k;
+  std::string cache_type_v;
+
+  std::string split_mode;  // Over several GPUs: "none", "layer", "row", "tensor"; empty: layer.
+  std::vector<double> tensor_split;  // The share of each GPU; empty: as their free memory.
+  int main_gpu = -1;                 // With split_mode "none"; -1: the engine's choice.
+
+  std::filesystem::path mmproj;             // The projector of a multimodal model.
+  std::filesystem::path draft_model;        // For speculative decoding.
+  std::vector<std::filesystem::path> lora;  // Adapters.
+
+  // vLLM: which part of the GPU's memory it may use, 0 to 1; 0: vLLM's default.
+  double gpu_memory_utilization = 0;
+
+  AnswerCheck answer_check = AnswerCheck::kAuto;
 
   std::vector<std::string> extra_args;  // Appended to the engine's command line as they are.
 };

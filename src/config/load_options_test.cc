@@ -25,6 +25,14 @@ TEST(LoadOptions, NamesItsChoicesAsTheyAreWritten) {
   EXPECT_EQ(name_of(FlashAttention::kAuto), "auto");
   EXPECT_EQ(name_of(FlashAttention::kOn), "on");
   EXPECT_EQ(name_of(FlashAttention::kOff), "off");
+  EXPECT_EQ(name_of(AnswerCheck::kAuto), "auto");
+  EXPECT_EQ(name_of(AnswerCheck::kOn), "on");
+  EXPECT_EQ(name_of(AnswerCheck::kOff), "off");
+}
+
+TEST(IsQuantized, IsTrueBelowSixteenBits) {
+  for (const char* type : {"", "f32", "f16", "bf16"}) EXPECT_FALSE(is_quantized(type)) << type;
+  for (const char* type : {"q8_0", "q4_1", "iq4_nl"}) EXPECT_TRUE(is_quantized(type)) << type;
 }
 
 TEST(CheckExtraArgs, TakesFlagsOfTheUsersOwn) {
@@ -46,7 +54,8 @@ TEST_P(ReservedFlag, IsRefused) {
 INSTANTIATE_TEST_SUITE_P(All, ReservedFlag,
                          testing::Values("--host", "--port", "--api-key", "--api_key",
                                          "--api-key=secret", "--api-key-file", "--model", "-m",
-                                         "--log-disable", "--log_file", "--ssl-key-file"));
+                                         "--log-disable", "--log_file", "--ssl-key-file", "-hf",
+                                         "--hf-repo", "--model-url"));
 
 }  // namespace
 }  // namespace yoke::config

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cmath>
 
 #include <fmt/format.h>
 
@@ -32,6 +33,11 @@ std::string_view type_name(const toml::node& node) {
     default:
       return "a date or time";
   }
+}
+
+// Whole numbers are numbers too.
+std::optional<double> number_of(const toml::node& node) {
+  return node.is_number() ? node.value<double>() : std::nullopt;
 }
 
 std::string quoted_list(std::span<const std::string_view> names) {
@@ -155,11 +161,64 @@ bool TomlTable::read(std::string_view key, std::vector<std::string>& into) {
 bool TomlTable::read(std::string_view key, std::filesystem::path& into) {
   std::string text;
   if (!read(key, text)) return false;
-  if (text.empty() || text.find('\0') != std::string::npos) {
-    refuse(key, "expected a path.");
+  auto path = path_of(key, text);
+  if (path) into = std::move(*path);
+  return path.has_value();
+}
+
+bool TomlTable::read(std::string_view key, std::vector<std::filesystem::path>& into) {
+  std::vector<std::string> texts;
+  if (!read(key, texts)) return false;
+  std::vector<std::filesystem::path> paths;
+  for (const std::string& text : texts) {
+    auto path = path_of(key, text);
+    if (!path) return false;
+    paths.push_back(std::move(*path));
+  }
+  into = std::move(paths);
+  return true;
+}
+
+bool TomlTable::read(std::string_view key, double& into, double min, double max) {
+  const toml::node* node = find(key);
+  if (node == nullptr) return false;
+  const auto value = number_of(*node);
+  if (!value) {
+    refuse_type(key, "a number", *node);
     return false;
   }
-  into = expand_home(text);
+  // Also false for NaN.
+  if (!(*value >= min && *value <= max)) {
+    refuse(key, fmt::format("{} is not between {} and {}.", *value, min, max));
+    return false;
+  }
+  into = *value;
+  return true;
+}
+
+bool TomlTable::read(std::string_view key, std::vector<double>& into) {
+  constexpr std::string_view kExpected = "an array of numbers";
+  const toml::node* node = find(key);
+  if (node == nullptr) return false;
+  const toml::array* array = node->as_array();
+  if (array == nullptr) {
+    refuse_type(key, kExpected, *node);
+    return false;
+  }
+  std::vector<double> numbers;
+  for (const toml::node& element : *array) {
+    const auto value = number_of(element);
+    if (!value) {
+      refuse_type(key, kExpected, element);
+      return false;
+    }
+    if (!std::isfinite(*value) || *value < 0) {
+      refuse(key, fmt::format("{} is no number from 0 on.", *value));
+      return false;
+    }
+    numbers.push_back(*value);
+  }
+  into = std::move(numbers);
   return true;
 }
 
@@ -212,6 +271,15 @@ std::optional<std::int64_t> TomlTable::integer(std::string_view key, std::int64_
     return std::nullopt;
   }
   return value;
+}
+
+std::optional<std::filesystem::path> TomlTable::path_of(std::string_view key,
+                                                        const std::string& text) {
+  if (text.empty() || text.find('\0') != std::string::npos) {
+    refuse(key, "expected a path.");
+    return std::nullopt;
+  }
+  return expand_home(text);
 }
 
 bool TomlTable::read_one_of(std::string_view key, std::string& into,

@@ -56,6 +56,11 @@ class TomlTable {
   bool read(std::string_view key, bool& into);
   bool read(std::string_view key, std::vector<std::string>& into);
   bool read(std::string_view key, std::filesystem::path& into);  // "~/" is the home directory.
+  bool read(std::string_view key, std::vector<std::filesystem::path>& into);
+  // A finite number with or without a fraction, from `min` to `max`.
+  bool read(std::string_view key, double& into, double min, double max);
+  // Finite numbers from 0 on.
+  bool read(std::string_view key, std::vector<double>& into);
   // A duration such as "5m", from `min` on.
   bool read(std::string_view key, std::chrono::milliseconds& into, std::chrono::milliseconds min);
   // A size such as "64MiB", from `min` to `max` bytes.
@@ -108,6 +113,8 @@ class TomlTable {
  private:
   const toml::node* find(std::string_view key);
   std::optional<std::int64_t> integer(std::string_view key, std::int64_t min, std::int64_t max);
+  // An empty path is a mistake.
+  std::optional<std::filesystem::path> path_of(std::string_view key, const std::string& text);
   void refuse_choice(std::string_view key, std::string_view text,
                      std::span<const std::string_view> allowed);
   void refuse_type(std::string_view key, std::string_view expected, const toml::node& found);

@@ -5,6 +5,9 @@
 #include <optional>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "engines/backend_environment.h"
 
 namespace yoke::engines {
 namespace {
@@ -24,10 +27,20 @@ bool has_vendor(const Machine& machine, Vendor vendor) {
   });
 }
 
-// What is tried where the user says nothing. Embeddings and rerankers stay on the CPU: small models
-// gain little on a GPU, and ROCm's page faults have hit them most.
-Names default_order(const Machine* machine, const LoadOptions& options) {
-  if (machine == nullptr || options.server_type != ServerType::kLlm) return {std::string(kCpu)};
+bool has_engine(const std::vector<EngineInstall>& installs, std::string_view backend) {
+  return std::ranges::find(installs, backend, &EngineInstall::backend) != installs.end();
+}
+
+// Embeddings and rerankers stay on the CPU: small models gain little on a GPU, and ROCm's page
+// faults have hit them most.
+bool stays_on_cpu(const std::vector<EngineInstall>& installs, const LoadOptions& options) {
+  return options.server_type != ServerType::kLlm && has_engine(installs, kCpu);
+}
+
+// What is tried where the user says nothing.
+Names default_order(const std::vector<EngineInstall>& installs, const Machine* machine,
+                    const LoadOptions& options) {
+  if (machine == nullptr || stays_on_cpu(installs, options)) return {std::string(kCpu)};
   if (has_vendor(*machine, Vendor::kNvidia)) return {"cuda", "vulkan", "rocm", "cpu"};
   return {"vulkan", "rocm", "cuda", "cpu"};
 }
@@ -48,17 +61,36 @@ std::optional<std::string> obstacle(const Machine& machine, std::string_view bac
   return why;
 }
 
-std::vector<std::pair<std::string, std::string>> environment(const Machine* machine,
-                                                             std::string_view backend,
-                                                             bool software_devices) {
-  if (backend != "vulkan" || machine == nullptr) return {};
-  // Both drivers may be there, and AMDVLK loses the device where RADV does not.
-  if (has_vendor(*machine, Vendor::kAmd)) return {{"AMD_VULKAN_ICD", "RADV"}};
-  const bool hardware =
-      std::ranges::any_of(machine->devices, [](const Device& device) { return !device.software; });
-  // llama.cpp passes software devices over unless it is told their number.
-  if (!hardware && software_devices) return {{"GGML_VK_VISIBLE_DEVICES", "0"}};
-  return {};
+bool is_usable(const Device& device, std::string_view backend) {
+  return std::ranges::any_of(device.backends, [&](const hardware::BackendVerdict& verdict) {
+    return hardware::name_of(verdict.backend) == backend && (verdict.usable || device.software);
+  });
+}
+
+// "RADV Mesa 25.2.1" of each driver that offers the device.
+void add_vulkan_drivers(const Device& device, Names& drivers) {
+  for (const hardware::VulkanFacts& facts : device.vulkan_drivers) {
+    const bool known = facts.driver != hardware::VulkanDriver::kOther;
+    const std::string name =
+        known ? std::string(hardware::name_of(facts.driver)) : facts.driver_name;
+    drivers.push_back(facts.driver_info.empty() ? name
+                                                : fmt::format("{} {}", name, facts.driver_info));
+  }
+}
+
+void add_kernel_driver(const Device& device, Names& drivers) {
+  if (!device.driver) return;
+  const std::string version = device.driver_version ? " " + device.driver_version->value : "";
+  drivers.push_back(device.driver->value + version);
+}
+
+Candidate make_candidate(const EngineInstall& install, const Machine* machine,
+                         const config::EnginesConfig& engines, const std::filesystem::path& root) {
+  BackendEnvironment environment = backend_environment(install.backend, machine, engines, root);
+  return {.install = install,
+          .env = std::move(environment.variables),
+          .driver = driver_of(machine, install.backend),
+          .notes = std::move(environment.notes)};
 }
 
 const EngineInstall* find(const std::vector<EngineInstall>& installs, std::string_view backend) {
@@ -68,25 +100,58 @@ const EngineInstall* find(const std::vector<EngineInstall>& installs, std::strin
 
 }  // namespace
 
+std::string order_reason(EngineKind kind, const Machine* machine, const LoadOptions& options) {
+  if (kind == EngineKind::kVllm) return "A HuggingFace model is for vLLM.";
+  if (!options.backends.empty()) return "The configuration's `backends`, in its order.";
+  if (options.server_type != ServerType::kLlm) {
+    return "Embedding and rerank models run on the CPU, as small models gain little elsewhere.";
+  }
+  if (machine == nullptr) return "There is no engine for a GPU, so the CPU.";
+  if (has_vendor(*machine, Vendor::kNvidia)) {
+    return "An NVIDIA GPU is there: CUDA first, then Vulkan, ROCm and the CPU.";
+  }
+  return "Vulkan first, as it fails least often, then ROCm, CUDA and the CPU.";
+}
+
 bool needs_devices(const std::vector<EngineInstall>& installs, const LoadOptions& options) {
   const bool has_gpu_engine = std::ranges::any_of(installs, [](const EngineInstall& install) {
     return !install.backend.empty() && install.backend != kCpu;
   });
   if (!has_gpu_engine) return false;
-  if (options.backends.empty()) return options.server_type == ServerType::kLlm;
+  if (options.backends.empty()) return !stays_on_cpu(installs, options);
   return std::ranges::any_of(options.backends,
                              [](const std::string& backend) { return backend != kCpu; });
 }
 
+std::string driver_of(const Machine* machine, std::string_view backend) {
+  if (machine == nullptr || backend.empty() || backend == kCpu) return "";
+  Names parts;
+  for (const Device& device : machine->devices) {
+    if (!is_usable(device, backend)) continue;
+    if (backend == "vulkan") {
+      add_vulkan_drivers(device, parts);
+    } else {
+      add_kernel_driver(device, parts);
+    }
+  }
+  std::ranges::sort(parts);
+  parts.erase(std::ranges::unique(parts).begin(), parts.end());
+  if (!machine->host.kernel_text.empty()) parts.push_back("Linux " + machine->host.kernel_text);
+  return fmt::format("{}", fmt::join(parts, ", "));
+}
+
 BackendChoice choose_backends(const std::vector<EngineInstall>& installs, const Machine* machine,
-                              const config::EnginesConfig& engines, const LoadOptions& options) {
+                              const config::EnginesConfig& engines, const LoadOptions& options,
+                              const std::filesystem::path& root) {
   BackendChoice choice;
   if (engines.llama_server || (installs.size() == 1 && installs.front().backend.empty())) {
-    for (const EngineInstall& install : installs) choice.candidates.push_back({install, {}});
+    for (const EngineInstall& install : installs) {
+      choice.candidates.push_back(make_candidate(install, machine, engines, root));
+    }
     return choice;
   }
   const bool chosen_by_user = !options.backends.empty();
-  const Names order = chosen_by_user ? options.backends : default_order(machine, options);
+  const Names order = chosen_by_user ? options.backends : default_order(installs, machine, options);
   for (const std::string& backend : order) {
     const EngineInstall* install = find(installs, backend);
     if (install == nullptr) {
@@ -101,8 +166,7 @@ BackendChoice choose_backends(const std::vector<EngineInstall>& installs, const 
       choice.ruled_out.push_back({backend, *why_not});
       continue;
     }
-    choice.candidates.push_back(
-        {*install, environment(machine, backend, engines.software_devices)});
+    choice.candidates.push_back(make_candidate(*install, machine, engines, root));
   }
   return choice;
 }

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "engines/test_support.h"
+
 namespace yoke::engines {
 namespace {
 
@@ -11,6 +13,7 @@ using hardware::BackendVerdict;
 using hardware::Device;
 using hardware::Machine;
 using hardware::Vendor;
+using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
@@ -43,9 +46,12 @@ const std::vector<EngineInstall> kAll{install("cpu"), install("vulkan"), install
 TEST(BackendChoice, VulkanComesFirstOnAmd) {
   const Machine amd =
       machine(Vendor::kAmd, {{Backend::kVulkan, true, ""}, {Backend::kRocm, true, ""}});
-  const BackendChoice choice = choose_backends(kAll, &amd, {}, {});
+  const ScratchDir empty;
+  const BackendChoice choice = choose_backends(kAll, &amd, {}, {}, empty.path());
   EXPECT_THAT(backends(choice), ElementsAre("vulkan", "rocm", "cpu"));
-  EXPECT_THAT(choice.candidates[0].env, ElementsAre(Pair("AMD_VULKAN_ICD", "RADV")));
+  EXPECT_THAT(choice.candidates[0].env, Contains(Pair("AMD_VULKAN_ICD", "RADV")));
+  EXPECT_THAT(choice.candidates[0].notes, ElementsAre(HasSubstr("RADV")));
+  EXPECT_THAT(choice.candidates[2].env, IsEmpty());
   ASSERT_EQ(choice.ruled_out.size(), 1u);
   EXPECT_EQ(choice.ruled_out[0].backend, "cuda");
 }
@@ -75,6 +81,53 @@ TEST(BackendChoice, EmbeddingsStayOnTheCpuUnlessTheyAreMoved) {
   options.backends = {"vulkan"};
   EXPECT_THAT(backends(choose_backends(kAll, &amd, {}, options)), ElementsAre("vulkan"));
   EXPECT_TRUE(needs_devices(kAll, options));
+}
+
+TEST(BackendChoice, WithoutAnEngineForTheCpuEmbeddingsTakeWhatThereIs) {
+  const Machine amd = machine(Vendor::kAmd, {{Backend::kVulkan, true, ""}});
+  config::LoadOptions options;
+  options.server_type = config::ServerType::kRerank;
+  EXPECT_TRUE(needs_devices({install("vulkan")}, options));
+  EXPECT_THAT(backends(choose_backends({install("vulkan")}, &amd, {}, options)),
+              ElementsAre("vulkan"));
+}
+
+TEST(BackendChoice, OfEnginesForOneBackendTheFirstIsTaken) {
+  std::vector<EngineInstall> installs{install("cpu"), install("cpu")};
+  installs[1].server = "/usr/bin/llama-server";
+  const BackendChoice choice = choose_backends(installs, nullptr, {}, {});
+  ASSERT_EQ(choice.candidates.size(), 1u);
+  EXPECT_EQ(choice.candidates[0].install.server, "/e/s");
+}
+
+TEST(BackendChoice, AProgramOfTheUsersGetsTheEnvironmentOfItsBackend) {
+  const Machine amd = machine(Vendor::kAmd, {{Backend::kVulkan, true, ""}});
+  const BackendChoice choice =
+      choose_backends({install("vulkan")}, &amd, {.llama_server = "/e/s"}, {});
+  ASSERT_EQ(choice.candidates.size(), 1u);
+  EXPECT_THAT(choice.candidates[0].env, Contains(Pair("AMD_VULKAN_ICD", "RADV")));
+}
+
+TEST(DriverOf, NamesWhatComputesBesidesTheEngine) {
+  Machine amd = machine(Vendor::kAmd, {{Backend::kVulkan, true, ""}, {Backend::kRocm, true, ""}});
+  amd.host.kernel_text = "6.18.9";
+  Device& gpu = amd.devices[0];
+  gpu.vulkan_drivers.resize(1);
+  gpu.vulkan_drivers[0].driver = hardware::VulkanDriver::kRadv;
+  gpu.vulkan_drivers[0].driver_info = "Mesa 25.2.1";
+  gpu.driver = hardware::Fact<std::string>{"amdgpu"};
+  gpu.driver_version = hardware::Fact<std::string>{"6.12.12"};
+  EXPECT_EQ(driver_of(&amd, "vulkan"), "RADV Mesa 25.2.1, Linux 6.18.9");
+  EXPECT_EQ(driver_of(&amd, "rocm"), "amdgpu 6.12.12, Linux 6.18.9");
+  EXPECT_EQ(driver_of(&amd, "cuda"), "Linux 6.18.9");
+  EXPECT_EQ(driver_of(&amd, "cpu"), "");
+  EXPECT_EQ(driver_of(nullptr, "vulkan"), "");
+  EXPECT_EQ(choose_backends(kAll, &amd, {}, {}).candidates[0].driver, driver_of(&amd, "vulkan"));
+  // A second card of the same kind changes nothing, and one that is not used neither.
+  amd.devices.resize(3, Device(gpu));
+  amd.devices[2].backends.clear();
+  amd.devices[2].vulkan_drivers[0].driver_info = "Mesa 24.0.0";
+  EXPECT_EQ(driver_of(&amd, "vulkan"), "RADV Mesa 25.2.1, Linux 6.18.9");
 }
 
 TEST(BackendChoice, TheUsersOrderIsKept) {

@@ -1,7 +1,9 @@
 #include "engines/devices.h"
 
+#include <array>
 #include <charconv>
 #include <optional>
+#include <utility>
 
 #include "engines/capabilities.h"
 #include "engines/text_lines.h"
@@ -68,6 +70,9 @@ std::optional<EngineDevice> parse_device(std::string_view line) {
   return std::nullopt;
 }
 
+constexpr std::array<std::pair<std::string_view, std::string_view>, 3> kBackendsOfIds{
+    {{"Vulkan", "vulkan"}, {"ROCm", "rocm"}, {"CUDA", "cuda"}}};
+
 }  // namespace
 
 Result<std::vector<EngineDevice>> parse_devices(std::string_view output) {
@@ -87,6 +92,16 @@ Result<std::vector<EngineDevice>> parse_devices(std::string_view output) {
         "Install another llama-server with `make engine`, or correct [engines] llama_server.");
   }
   return devices;
+}
+
+std::string_view backend_of(const std::vector<EngineDevice>& devices) {
+  if (devices.empty()) return "cpu";
+  for (const EngineDevice& device : devices) {
+    for (const auto& [prefix, backend] : kBackendsOfIds) {
+      if (device.id.starts_with(prefix)) return backend;
+    }
+  }
+  return "";
 }
 
 }  // namespace yoke::engines

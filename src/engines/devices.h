@@ -24,4 +24,8 @@ struct EngineDevice {
 // kEngineUnusable (capabilities.h) if `output` holds no list.
 Result<std::vector<EngineDevice>> parse_devices(std::string_view output);
 
+// What a llama-server that lists these computes on: "vulkan", "rocm", "cuda", or "cpu" if it lists
+// none; "" for devices of another kind.
+std::string_view backend_of(const std::vector<EngineDevice>& devices);
+
 }  // namespace yoke::engines

@@ -80,5 +80,19 @@ TEST(Devices, AreBoundedInNumberAndLength) {
               IsEmpty());
 }
 
+TEST(BackendOf, IsToldByTheNamesOfTheDevices) {
+  const auto of = [](std::vector<std::string> ids) {
+    std::vector<EngineDevice> devices;
+    for (std::string& id : ids) devices.push_back({.id = std::move(id), .name = "x"});
+    return backend_of(devices);
+  };
+  EXPECT_EQ(of({}), "cpu");
+  EXPECT_EQ(of({"Vulkan0"}), "vulkan");
+  EXPECT_EQ(of({"ROCm0", "ROCm1"}), "rocm");
+  EXPECT_EQ(of({"CUDA0"}), "cuda");
+  EXPECT_EQ(of({"SYCL0"}), "");
+  EXPECT_EQ(of({"SYCL0", "CUDA0"}), "cuda");
+}
+
 }  // namespace
 }  // namespace yoke::engines

@@ -44,4 +44,8 @@ enum class Phase { kStarting, kReady, kStopping };
 Failure classify_failure(const ExitStatus& status, std::span<const std::string> last_log_lines,
                          Phase phase);
 
+// Whether an error that a living engine answers with means that it can't compute any more (a lost
+// device, a dead engine core), and not that this one request was at fault.
+bool says_engine_is_broken(std::string_view message);
+
 }  // namespace yoke::engines

@@ -51,6 +51,7 @@ INSTANTIATE_TEST_SUITE_P(
                   "srv  start: couldn't bind HTTP server socket, hostname: 127.0.0.1, "
                   "port: 8080"},
         Signature{kPortTaken, "srv  llama_server: exiting due to HTTP server error"},
+        Signature{kLoadFailed, "error loading model: done_getting_tensors: something unknown"},
         Signature{kLoadFailed, "srv  llama_server: exiting due to model loading error"},
         Signature{kLoadFailed, "srv    load_model: failed to load model, 'm.gguf'"},
         Signature{kLoadFailed, "srv    load_model: failed to create_context with model 'm.gguf'"},
@@ -139,6 +140,11 @@ INSTANTIATE_TEST_SUITE_P(
         Signature{kOutOfMemory, "failed to allocate compute pp buffers"},
         Signature{kOutOfMemory, "llama_init_from_model: failed to allocate compute buffers"},
         Signature{kOutOfMemory, "terminate called after throwing an instance of 'std::bad_alloc'"},
+        Signature{kOutOfMemory, "hipMalloc failed: hipErrorOutOfMemory"},
+        Signature{kOutOfMemory, "vkAllocateMemory failed: VK_ERROR_OUT_OF_DEVICE_MEMORY"},
+        Signature{kOutOfMemory, "vkAllocateMemory failed: VK_ERROR_OUT_OF_HOST_MEMORY"},
+        Signature{kOutOfMemory, "hipErrorOutOfMemory"},
+        Signature{kOutOfMemory, "failed to allocate compute tg buffers"},
         Signature{kOutOfMemory, "[drm] amdgpu_vm_validate() failed."},
         Signature{kOutOfMemory, "[drm] Not enough memory for command submission!"}));
 
@@ -164,6 +170,30 @@ INSTANTIATE_TEST_SUITE_P(
         Signature{kDeviceLost,
                   "ggml_vulkan: device lost on Vulkan0, likely caused by previous "
                   "submission (nodes 0 to 99):"},
+        Signature{kGpuFault,
+                  "Memory access fault by GPU node-1 (Agent handle: 0x7f3c) on address "
+                  "0x7f0000. Reason: Write access to a read-only page."},
+        Signature{kGpuFault,
+                  "Memory access fault by GPU node-1 (Agent handle: 0x7f3c) on address "
+                  "0x7f0000. Reason: Execute access to a page marked NX."},
+        Signature{kGpuFault,
+                  "Memory access fault by GPU node-1 (Agent handle: 0x7f3c) on address "
+                  "0x7f0000. Reason: Host access only."},
+        Signature{kGpuFault,
+                  "Memory access fault by GPU node-1 (Agent handle: 0x7f3c) on address "
+                  "0x7f0000. Reason: SRAM ECC failure."},
+        Signature{kGpuFault,
+                  "Memory access fault by GPU node-1 (Agent handle: 0x7f3c) on address "
+                  "0x7f0000. Reason: Unknown."},
+        Signature{kGpuHang,
+                  "amdgpu 0000:c5:00.0: [drm] device wedged, but recovered through reset"},
+        Signature{kDeviceLost, "ggml_vulkan: device lost on Vulkan0"},
+        Signature{kDeviceLost, "vkQueueSubmit failed: VK_ERROR_DEVICE_LOST"},
+        Signature{kGpuFault, "ggml/src/ggml-cuda/ggml-cuda.cu:106: ROCm error"},
+        Signature{kGpuFault, "ggml/src/ggml-cuda/ggml-cuda.cu:106: CUDA error"},
+        Signature{kLoadFailed,
+                  "CUDA error: no kernel image is available for execution on the device"},
+        Signature{kLoadFailed, "ROCm error: invalid device function"},
         Signature{kGpuFault, "ggml_vulkan: device fault on Vulkan0: page fault"},
         Signature{kDeviceLost,
                   "radv/amdgpu: The CS has been cancelled because the context is lost. "
@@ -179,6 +209,37 @@ INSTANTIATE_TEST_SUITE_P(
         Signature{kGpuFault, "CUDA error: an illegal memory access was encountered"},
         Signature{kGpuFault, "amdgpu: [gfxhub] page fault (src_id:0 ring:24 vmid:8)"},
         Signature{kGpuFault, "amdgpu: GCVM_L2_PROTECTION_FAULT_STATUS:0x00800932"}));
+
+class BrokenEngine : public testing::TestWithParam<std::string> {};
+
+TEST_P(BrokenEngine, SaysSo) { EXPECT_TRUE(says_engine_is_broken(GetParam())); }
+
+INSTANTIATE_TEST_SUITE_P(
+    All, BrokenEngine,
+    testing::Values("decode() failed: vk::Queue::submit: ErrorDeviceLost", "Compute error.",
+                    "Compute error. off = 0, n_batch = 2048, ret = -3",
+                    "failed to compute graph, compute status: -1",
+                    "vk::Device::allocateMemory: ErrorOutOfDeviceMemory",
+                    "ROCm error: unspecified launch failure", "CUDA error: misaligned address",
+                    "EngineCore encountered an issue. See stack trace (above) for the root cause.",
+                    "EngineDeadError: EngineCore encountered an issue",
+                    "torch.AcceleratorError: HIP error: unspecified launch failure"));
+
+class LivingEngine : public testing::TestWithParam<std::string> {};
+
+TEST_P(LivingEngine, OnlyRefusesTheRequest) { EXPECT_FALSE(says_engine_is_broken(GetParam())); }
+
+INSTANTIATE_TEST_SUITE_P(
+    All, LivingEngine,
+    testing::Values("", "Context size has been exceeded.", "Invalid input batch.",
+                    "failed to find free space in the KV cache, retrying with smaller batch size",
+                    "input is too large to process. increase the physical batch size",
+                    "the request exceeds the available context size, try increasing it",
+                    "unauthorized: Invalid API Key", "Loading model", "failed to parse grammar",
+                    "This server does not support embeddings. Start it with `--embeddings`",
+                    "The decoder prompt (length 5000) is longer than the maximum model length of "
+                    "2048.",
+                    "max_tokens=3000 cannot be greater than max_model_len=2048.", "Unauthorized"));
 
 class HarmlessLine : public testing::TestWithParam<std::string> {};
 
@@ -201,6 +262,14 @@ INSTANTIATE_TEST_SUITE_P(
         "size, off = 0, n_batch = 1024, ret = 1",
         "srv  send_error: Context size has been exceeded.", "srv  send_error: Invalid input batch.",
         "srv  middleware: unauthorized: Invalid API Key",
+        "  current device: 0, in function ggml_backend_cuda_synchronize at ggml-cuda.cu:2973",
+        "(APIServer pid=11) ERROR 11-22 20:54:33 [serving.py:120] ValueError: The decoder prompt "
+        "(length 5000) is longer than the maximum model length of 2048.",
+        "INFO:     127.0.0.1:52688 - \"POST /v1/chat/completions HTTP/1.1\" 400 Bad Request",
+        "(APIServer pid=11) WARNING 11-22 20:44:56 [system_utils.py:255] Found ulimit of 20000 and "
+        "failed to automatically increase. This can cause fd limit errors like `OSError: [Errno "
+        "24] Too many open files`.",
+        "INFO:     Application startup complete.",
         "warning: failed to mlock 98304-byte buffer (after previously locking 0 bytes): Cannot "
         "allocate memory"));
 

@@ -12,24 +12,31 @@ namespace yoke::engines {
 
 inline constexpr ErrorCode kEngineNotFound{"engine_not_found"};
 
+enum class EngineKind { kLlamaCpp, kVllm };
+// As directories and engine.json have it: "llama.cpp", "vllm".
+std::string_view name_of(EngineKind kind);
+
 struct EngineInstall {
-  std::string name = "llama.cpp";
+  EngineKind kind = EngineKind::kLlamaCpp;
   std::string version{};  // "0.5.0"; empty if only the program itself knows.
-  std::string backend{};  // "cpu"; empty for an engine that Yoke did not install.
+  std::string backend{};  // "cpu"; empty if only the program itself knows.
   std::filesystem::path dir{};
   std::filesystem::path server{};  // The program, an absolute path.
 };
 
-// The llama-server to use: the one in the configuration, else the newest that is installed in
-// base/paths.h's engine_dirs(), else the one on PATH. kEngineNotFound.
+// The first of find_llama_cpp_installs(). kEngineNotFound, also if what the configuration names is
+// none.
 Result<EngineInstall> find_llama_cpp(const config::EnginesConfig& engines);
 
-// The same, but of an installed engine every backend, each in the newest version that has it.
+// The one that `llama_server` of the configuration names, or of every backend the preferred one and
+// last the llama-server on PATH, whose backend only the program knows. kEngineNotFound, also if
+// what the configuration names is none.
 Result<std::vector<EngineInstall>> engines_of_each_backend(const config::EnginesConfig& engines);
 
-// Every llama-server there is, the preferred first: the one in the configuration, then what
-// list_llama_cpp finds in each of engine_dirs(), so the newest version first where they are in one
-// place, then the one on PATH. Each program once. What can't be used is said in `problems`.
+// Every llama-server there is, the preferred first: those in the configuration, then what
+// list_llama_cpp finds in each of base/paths.h's engine_dirs(), so the newest version first where
+// they are in one place, then the system's: llama-server-vulkan, -rocm, -cuda, -cpu and
+// llama-server on PATH. Each program once. What can't be used is said in `problems`.
 std::vector<EngineInstall> find_llama_cpp_installs(const config::EnginesConfig& engines,
                                                    std::vector<std::string>& problems);
 

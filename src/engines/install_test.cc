@@ -1,8 +1,5 @@
 #include "engines/install.h"
 
-#include <cstdlib>
-#include <optional>
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -14,26 +11,6 @@ namespace {
 namespace fs = std::filesystem;
 using testing::HasSubstr;
 
-// Sets an environment variable for the length of a test.
-class EnvironmentGuard {
- public:
-  EnvironmentGuard(const char* name, const std::string& value) : name_(name) {
-    if (const char* old = std::getenv(name)) old_ = old;
-    ::setenv(name, value.c_str(), 1);
-  }
-  ~EnvironmentGuard() {
-    if (old_) {
-      ::setenv(name_, old_->c_str(), 1);
-    } else {
-      ::unsetenv(name_);
-    }
-  }
-
- private:
-  const char* name_;
-  std::optional<std::string> old_;
-};
-
 class Install : public testing::Test {
  protected:
   // An engine as tools/get_llama_cpp.py leaves it.
@@ -44,6 +21,15 @@ class Install : public testing::Test {
                                           R"(", "release": "v", "commit": "0", "backend": ")" +
                                           backend + R"(", "files": {"llama-server": 10}})");
     return dir_.path() / home;
+  }
+  // "0.5.0 cpu" of each engine that a server would take.
+  static std::vector<std::string> chosen(const config::EnginesConfig& config) {
+    std::vector<std::string> names;
+    const auto engines = engines_of_each_backend(config);
+    for (const EngineInstall& engine : *engines) {
+      names.push_back(engine.version + " " + engine.backend);
+    }
+    return names;
   }
   fs::path engines() const { return dir_.path() / "engines"; }
 
@@ -60,7 +46,7 @@ TEST_F(Install, TheNewestVersionIsFound) {
   install("0.9.3", "cpu");
   const auto found = find_llama_cpp({});
   ASSERT_TRUE(found) << found.error().text();
-  EXPECT_EQ(found->name, "llama.cpp");
+  EXPECT_EQ(found->kind, EngineKind::kLlamaCpp);
   EXPECT_EQ(found->version, "0.10.0");
   EXPECT_EQ(found->backend, "cpu");
   EXPECT_EQ(found->dir, newest);
@@ -223,14 +209,7 @@ TEST_F(FindAll, OfEachBackendTheNewestIsChosen) {
   install("0.5.0", "cpu");
   install("0.5.0", "vulkan");
   install("0.6.0", "cpu");
-  dir_.write("bin/llama-server", "#!/bin/sh\n", 0755);
-  const auto chosen = engines_of_each_backend({});
-  ASSERT_TRUE(chosen) << chosen.error().text();
-  ASSERT_EQ(chosen->size(), 2u);
-  EXPECT_EQ(chosen->at(0).backend, "cpu");
-  EXPECT_EQ(chosen->at(0).version, "0.6.0");
-  EXPECT_EQ(chosen->at(1).backend, "vulkan");
-  EXPECT_EQ(chosen->at(1).version, "0.5.0");
+  EXPECT_THAT(chosen({}), testing::ElementsAre("0.6.0 cpu", "0.5.0 vulkan"));
 }
 
 TEST_F(FindAll, AForeignProgramStandsForItself) {
@@ -241,6 +220,77 @@ TEST_F(FindAll, AForeignProgramStandsForItself) {
   const auto chosen = engines_of_each_backend({.llama_server = program});
   ASSERT_EQ(chosen->size(), 1u);
   EXPECT_EQ(chosen->front().server, program);
+}
+
+TEST_F(FindAll, ThePlainProgramOfTheSystemComesLastAndWithoutABackend) {
+  const fs::path plain = dir_.write("bin/llama-server", "#!/bin/sh\n", 0755);
+  dir_.write("bin/llama-server-rocm", "#!/bin/sh\n", 0755);
+  install("0.5.0", "cpu");
+  const auto engines = engines_of_each_backend({});
+  ASSERT_EQ(engines->size(), 3u);
+  EXPECT_EQ(engines->at(0).backend, "cpu");
+  EXPECT_EQ(engines->at(1).backend, "rocm");
+  EXPECT_EQ(engines->at(1).version, "");
+  EXPECT_EQ(engines->at(2).backend, "");
+  EXPECT_EQ(engines->at(2).server, plain);
+}
+
+// The configuration comes before what is installed, and that before the system's.
+TEST_F(FindAll, PrefersWhatTheConfigurationNames) {
+  install("0.5.0", "cpu");
+  install("0.5.0", "rocm");
+  for (const char* name : {"bin/llama-server-rocm", "bin/llama-server-vulkan"}) {
+    dir_.write(name, "#!/bin/sh\n", 0755);
+  }
+  const auto server_of = [](const Result<std::vector<EngineInstall>>& engines,
+                            const std::string& backend) {
+    for (const EngineInstall& engine : *engines) {
+      if (engine.backend == backend) return engine.server;
+    }
+    return fs::path();
+  };
+  const auto without = engines_of_each_backend({});
+  EXPECT_EQ(server_of(without, "rocm"), engines() / "llama.cpp-0.5.0/rocm/llama-server");
+  EXPECT_EQ(server_of(without, "vulkan"), dir_.path() / "bin/llama-server-vulkan");
+  const fs::path own = dir_.write("own/hip-server", "#!/bin/sh\n", 0755);
+  const auto with = engines_of_each_backend({.llama_servers = {{"rocm", own}}});
+  EXPECT_EQ(server_of(with, "rocm"), own);
+  EXPECT_EQ(server_of(with, "vulkan"), dir_.path() / "bin/llama-server-vulkan");
+  EXPECT_EQ(server_of(with, "cpu"), engines() / "llama.cpp-0.5.0/cpu/llama-server");
+}
+
+TEST_F(FindAll, AConfiguredProgramThatIsMissingIsAnError) {
+  install("0.5.0", "cpu");
+  const auto engines = engines_of_each_backend({.llama_servers = {{"rocm", "/none"}}});
+  ASSERT_FALSE(engines);
+  EXPECT_EQ(engines.error().code, kEngineNotFound);
+  EXPECT_THAT(engines.error().message, HasSubstr("llama_server_rocm in [engines] is /none"));
+}
+
+// As a distribution may link them: one program under several names.
+TEST_F(FindAll, ANamedProgramIsNotFoundAgainWithoutItsName) {
+  const fs::path program = dir_.write("bin/llama-server-vulkan", "#!/bin/sh\n", 0755);
+  fs::create_symlink(program, dir_.path() / "bin/llama-server");
+  fs::create_symlink(program, dir_.path() / "bin/llama-server-cpu");
+  EXPECT_THAT(chosen({}), testing::ElementsAre(" vulkan", " cpu"));
+}
+
+// Archives of releases have their programs in a directory of their own.
+TEST_F(Install, TheProgramMayLieBelow) {
+  const std::string home = "engines/llama.cpp-7.0/rocm";
+  dir_.write(home + "/build/bin/llama-server", "#!/bin/sh\n", 0755);
+  const auto manifest = [&](const std::string& program) {
+    dir_.write(home + "/engine.json",
+               R"({"name": "llama.cpp", "version": "7.0", "backend": "rocm", "program": ")" +
+                   program + "\"}");
+  };
+  manifest("build/bin/llama-server");
+  EXPECT_EQ(find_llama_cpp({})->server, dir_.path() / home / "build/bin/llama-server");
+  EXPECT_EQ(find_llama_cpp({})->dir, dir_.path() / home);
+  for (const char* outside : {"/bin/sh", "../rocm/build/bin/llama-server", "build/../../x"}) {
+    manifest(outside);
+    EXPECT_EQ(find_llama_cpp({}).error().code, kEngineNotFound) << outside;
+  }
 }
 
 }  // namespace

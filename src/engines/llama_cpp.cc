@@ -4,6 +4,7 @@
 #include <initializer_list>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "base/units.h"
 #include "engines/model_file.h"
@@ -53,6 +54,17 @@ class Builder {
                                       capabilities_.version));
   }
 
+  // The user's value of an option by the first of `flags` that the engine has; nothing for an empty
+  // one. Whether it was added.
+  bool choice(std::string_view name, std::initializer_list<std::string_view> flags,
+              const std::string& value) {
+    if (value.empty()) return false;
+    const bool added =
+        std::ranges::any_of(flags, [&](std::string_view flag) { return option(flag, value); });
+    wish(name, added);
+    return added;
+  }
+
   void note(std::string text) { line_.notes.push_back(std::move(text)); }
   CommandLine& line() { return line_; }
   const std::vector<std::string>& missing() const { return missing_; }
@@ -77,24 +89,15 @@ void add_endpoint(Builder& builder, std::string_view alias, std::uint16_t port) 
   builder.option("--log-colors", "off");
 }
 
-// An engine looks for clients that have left between two batches. Two cores compute this many
-// tokens of a small model in a quarter of a second; 128 are not faster there, and 512 by a fifth.
-constexpr int kCpuBatch = 64;
-constexpr int kBatch = 2048;
-
-// An embedding model takes a text in one batch or not at all.
-int batch_size(const LoadOptions& options, std::string_view backend) {
-  if (options.n_batch > 0) return options.n_batch;
-  const bool small = backend == "cpu" && options.server_type == ServerType::kLlm;
-  return std::max(small ? kCpuBatch : kBatch, options.n_ubatch);
-}
-
 void add_sizes(Builder& builder, const LoadOptions& options, std::string_view backend) {
   builder.wish("n_ctx", builder.option("--ctx-size", std::to_string(options.n_ctx)));
-  const int batch = batch_size(options, backend);
-  const int ubatch = options.n_ubatch > 0 ? options.n_ubatch : batch;
-  builder.wish("n_batch", builder.option("--batch-size", std::to_string(batch)));
-  builder.wish("n_ubatch", builder.option("--ubatch-size", std::to_string(ubatch)));
+  // 0: nothing was decided (decisions.h), so the engine does.
+  if (options.n_batch > 0) {
+    builder.wish("n_batch", builder.option("--batch-size", std::to_string(options.n_batch)));
+  }
+  if (options.n_ubatch > 0) {
+    builder.wish("n_ubatch", builder.option("--ubatch-size", std::to_string(options.n_ubatch)));
+  }
   if (backend != "cpu") {
     const int layers = options.n_gpu_layers < 0 ? kAllLayers : options.n_gpu_layers;
     builder.wish("n_gpu_layers", builder.option("--n-gpu-layers", std::to_string(layers)));
@@ -112,6 +115,39 @@ void add_flash_attention(Builder& builder, FlashAttention mode) {
   constexpr std::string_view kFlag = "--flash-attn";
   if (builder.option(kFlag, std::string(name_of(mode)))) return;
   if (mode == FlashAttention::kOn) builder.wish("flash_attn", builder.flag({kFlag}));
+}
+
+void add_cache_types(Builder& builder, const LoadOptions& options) {
+  builder.choice("cache_type_k", {"--cache-type-k"}, options.cache_type_k);
+  builder.choice("cache_type_v", {"--cache-type-v"}, options.cache_type_v);
+}
+
+// How a model is spread over several GPUs.
+void add_split(Builder& builder, const LoadOptions& options, std::string_view backend) {
+  if (backend == "cpu") return;
+  builder.choice("split_mode", {"--split-mode"}, options.split_mode);
+  builder.choice("tensor_split", {"--tensor-split"},
+                 fmt::format("{}", fmt::join(options.tensor_split, ",")));
+  if (options.main_gpu >= 0) {
+    builder.choice("main_gpu", {"--main-gpu"}, std::to_string(options.main_gpu));
+  }
+}
+
+bool contains(const std::vector<std::string>& arguments, std::string_view flag) {
+  return std::ranges::any_of(arguments, [flag](const std::string& argument) {
+    return argument == flag || argument.starts_with(std::string(flag) + "=");
+  });
+}
+
+// Files besides the model.
+void add_files(Builder& builder, const LoadOptions& options) {
+  builder.choice("mmproj", {"--mmproj"}, options.mmproj.string());
+  const bool drafts = builder.choice("draft_model", {"--spec-draft-model", "--model-draft", "-md"},
+                                     options.draft_model.string());
+  // Since 0.5 a draft model alone is loaded and not used.
+  constexpr std::string_view kKind = "--spec-type";
+  if (drafts && !contains(options.extra_args, kKind)) builder.option(kKind, "draft-simple");
+  for (const auto& adapter : options.lora) builder.choice("lora", {"--lora"}, adapter.string());
 }
 
 void add_memory(Builder& builder, const LoadOptions& options,
@@ -133,10 +169,26 @@ void add_memory(Builder& builder, const LoadOptions& options,
   builder.wish("mlock", builder.option("--load-mode", "mlock") || builder.flag({"--mlock"}));
 }
 
+// With --jinja the engine takes the name of a built-in template for the text of one, and would ask
+// the model nothing but that name; it knows "chatml" alone. Without, it refuses unknown names.
+void add_chat_template(Builder& builder, const LoadOptions& options) {
+  const std::string& chosen = options.chat_template;
+  const bool file = chosen.find('/') != std::string::npos;
+  const bool built_in = !chosen.empty() && !file && chosen != "chatml";
+  if (built_in && options.jinja) {
+    builder.note(fmt::format(
+        "jinja is left out: the built-in chat_template '{}' is none, and has no tool calls.",
+        chosen));
+  }
+  const bool jinja = options.jinja && !built_in;
+  builder.wish("jinja", builder.flag({jinja ? "--jinja" : "--no-jinja"}));
+  builder.choice("chat_template", {file ? "--chat-template-file" : "--chat-template"}, chosen);
+}
+
 void add_mode(Builder& builder, const LoadOptions& options) {
   switch (options.server_type) {
     case ServerType::kLlm:
-      builder.wish("jinja", builder.flag({options.jinja ? "--jinja" : "--no-jinja"}));
+      add_chat_template(builder, options);
       builder.flag({options.cont_batching ? "--cont-batching" : "--no-cont-batching"});
       if (!options.reasoning_format.empty()) {
         builder.wish("reasoning_format",
@@ -155,6 +207,15 @@ void add_mode(Builder& builder, const LoadOptions& options) {
   }
 }
 
+Result<void> check_cache_types(const LoadOptions& options) {
+  const bool off = options.flash_attn == FlashAttention::kOff;
+  if (!off || !config::is_quantized(options.cache_type_v)) return {};
+  return fail(kInvalidArgument,
+              fmt::format("cache_type_v = \"{}\" needs flash attention, and flash_attn is \"off\".",
+                          options.cache_type_v),
+              "Set flash_attn to \"auto\", or cache_type_v to \"f16\".");
+}
+
 }  // namespace
 
 Result<CommandLine> llama_command_line(const EngineInstall& install,
@@ -162,12 +223,16 @@ Result<CommandLine> llama_command_line(const EngineInstall& install,
                                        std::string_view alias, std::uint16_t port,
                                        std::optional<std::uint64_t> lock_limit) {
   YOKE_CHECK(config::check_extra_args(options.extra_args));
+  YOKE_CHECK(check_cache_types(options));
   Builder builder(capabilities);
   builder.line().argv.push_back(install.server.string());
   builder.require("--model", options.model_path.string());
   add_endpoint(builder, alias, port);
   add_sizes(builder, options, install.backend);
   add_flash_attention(builder, options.flash_attn);
+  add_cache_types(builder, options);
+  add_split(builder, options, install.backend);
+  add_files(builder, options);
   add_memory(builder, options, lock_limit);
   add_mode(builder, options);
   if (!builder.missing().empty()) {

@@ -12,16 +12,11 @@
 #include "base/result.h"
 #include "config/load_options.h"
 #include "engines/capabilities.h"
+#include "engines/command_line.h"
 #include "engines/install.h"
 #include "engines/memory_lock.h"
 
 namespace yoke::engines {
-
-struct CommandLine {
-  std::vector<std::string> argv;                         // argv[0] is the program's path.
-  std::vector<std::pair<std::string, std::string>> env;  // To be set besides what is inherited.
-  std::vector<std::string> notes;  // Options that were left out and why, for the log.
-};
 
 // Environment variables with this prefix act on llama-server like flags (LLAMA_ARG_HOST,
 // LLAMA_API_KEY): it must not inherit any.

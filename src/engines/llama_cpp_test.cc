@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "engines/decisions.h"
 #include "engines/test_support.h"
 
 namespace yoke::engines {
@@ -31,7 +32,8 @@ LoadOptions model() {
 CommandLine command_line(const LoadOptions& options,
                          const Capabilities& capabilities = real_capabilities(),
                          const EngineInstall& install = kCpu) {
-  auto line = llama_command_line(install, capabilities, options, "smollm2", 4711, std::nullopt);
+  const LoadOptions decided = decide(options, install.backend, nullptr, false).options;
+  auto line = llama_command_line(install, capabilities, decided, "smollm2", 4711, std::nullopt);
   EXPECT_TRUE(line) << (line ? "" : line.error().text());
   return line ? *std::move(line) : CommandLine{};
 }
@@ -116,18 +118,110 @@ TEST(LlamaCommandLine, FollowsTheOptions) {
   EXPECT_EQ(line.argv.back(), "256");
 }
 
-TEST(LlamaCommandLine, ChoosesABatchThatFitsTheBackend) {
-  EXPECT_EQ(value_of(command_line(model()), "--batch-size"), "64");
-  EXPECT_EQ(value_of(command_line(model(), real_capabilities(), kVulkan), "--ubatch-size"), "2048");
+TEST(LlamaCommandLine, LeavesBatchesThatNobodyDecidedToTheEngine) {
+  const auto line =
+      llama_command_line(kCpu, real_capabilities(), model(), "m", 1, std::nullopt).value();
+  EXPECT_THAT(line.argv, Not(Contains("--batch-size")));
+  EXPECT_THAT(line.argv, Not(Contains("--ubatch-size")));
+}
+
+TEST(LlamaCommandLine, PassesCacheTypesAndTheSplit) {
   LoadOptions options = model();
-  options.n_batch = 512;
-  EXPECT_EQ(value_of(command_line(options), "--ubatch-size"), "512");
-  options.n_batch = 0;
-  options.n_ubatch = 256;
-  EXPECT_EQ(value_of(command_line(options), "--batch-size"), "256");
-  options.n_ubatch = 0;
-  options.server_type = ServerType::kEmbedding;
-  EXPECT_EQ(value_of(command_line(options), "--batch-size"), "2048");
+  options.cache_type_k = "q8_0";
+  options.cache_type_v = "q4_0";
+  options.split_mode = "row";
+  options.tensor_split = {3, 0.5, 0};
+  options.main_gpu = 1;
+  const CommandLine gpu = command_line(options, real_capabilities(), kVulkan);
+  EXPECT_EQ(value_of(gpu, "--cache-type-k"), "q8_0");
+  EXPECT_EQ(value_of(gpu, "--cache-type-v"), "q4_0");
+  EXPECT_EQ(value_of(gpu, "--flash-attn"), "on");
+  EXPECT_EQ(value_of(gpu, "--split-mode"), "row");
+  EXPECT_EQ(value_of(gpu, "--tensor-split"), "3,0.5,0");
+  EXPECT_EQ(value_of(gpu, "--main-gpu"), "1");
+  const CommandLine cpu = command_line(options);
+  EXPECT_EQ(value_of(cpu, "--cache-type-k"), "q8_0");
+  for (const char* flag : {"--split-mode", "--tensor-split", "--main-gpu"}) {
+    EXPECT_THAT(cpu.argv, Not(Contains(flag)));
+  }
+}
+
+TEST(LlamaCommandLine, RefusesAQuantizedVWithoutFlashAttention) {
+  LoadOptions options = model();
+  options.cache_type_v = "q8_0";
+  options.flash_attn = FlashAttention::kOff;
+  const auto line = llama_command_line(kCpu, real_capabilities(), options, "m", 1, std::nullopt);
+  ASSERT_FALSE(line);
+  EXPECT_EQ(line.error().code, kInvalidArgument);
+  EXPECT_THAT(line.error().text(), HasSubstr("flash_attn"));
+  options.cache_type_v = "bf16";
+  EXPECT_TRUE(llama_command_line(kCpu, real_capabilities(), options, "m", 1, std::nullopt));
+}
+
+TEST(LlamaCommandLine, PassesTheFilesBesidesTheModel) {
+  LoadOptions options = model();
+  options.mmproj = "/m/mmproj.gguf";
+  options.draft_model = "/m/draft.gguf";
+  options.lora = {"/m/a.gguf", "/m/b, c.gguf"};
+  const CommandLine line = command_line(options);
+  EXPECT_EQ(value_of(line, "--mmproj"), "/m/mmproj.gguf");
+  EXPECT_EQ(value_of(line, "--spec-draft-model"), "/m/draft.gguf");
+  EXPECT_EQ(value_of(line, "--spec-type"), "draft-simple");
+  EXPECT_EQ(std::ranges::count(line.argv, "--lora"), 2);
+  EXPECT_EQ(value_of(line, "--lora"), "/m/a.gguf");
+  EXPECT_THAT(line.argv, Contains("/m/b, c.gguf"));
+  EXPECT_THAT(line.notes, IsEmpty());
+}
+
+TEST(LlamaCommandLine, DraftsTheWayTheUserNames) {
+  LoadOptions options = model();
+  options.draft_model = "/m/draft.gguf";
+  for (const std::vector<std::string>& own :
+       {std::vector<std::string>{"--spec-type", "draft-eagle3"}, {"--spec-type=draft-eagle3"}}) {
+    options.extra_args = own;
+    EXPECT_THAT(command_line(options).argv, Not(Contains("draft-simple")));
+  }
+  options.extra_args.clear();
+  const Capabilities old = capabilities_with("-md,   --model-draft FNAME   draft model\n");
+  EXPECT_EQ(value_of(command_line(options, old), "--model-draft"), "/m/draft.gguf");
+  EXPECT_THAT(command_line(options, old).argv, Not(Contains("--spec-type")));
+}
+
+TEST(LlamaCommandLine, TellsTemplatesByNameFromTemplateFiles) {
+  LoadOptions options = model();
+  options.chat_template = "/m/t.jinja";
+  const CommandLine file = command_line(options);
+  EXPECT_EQ(value_of(file, "--chat-template-file"), "/m/t.jinja");
+  EXPECT_THAT(file.argv, Contains("--jinja"));
+
+  // With --jinja the name would be taken for a template's text.
+  options.chat_template = "llama3";
+  const CommandLine name = command_line(options);
+  EXPECT_EQ(value_of(name, "--chat-template"), "llama3");
+  EXPECT_THAT(name.argv, Contains("--no-jinja"));
+  EXPECT_THAT(name.argv, Not(Contains("--jinja")));
+  EXPECT_THAT(name.notes, Contains(HasSubstr("jinja is left out")));
+
+  options.chat_template = "chatml";
+  EXPECT_THAT(command_line(options).argv, Contains("--jinja"));
+  EXPECT_THAT(command_line(options).notes, IsEmpty());
+}
+
+TEST(LlamaCommandLine, NotesEveryOptionThatAnOldEngineHasNot) {
+  LoadOptions options = model();
+  options.cache_type_k = options.cache_type_v = "q8_0";
+  options.split_mode = "row";
+  options.tensor_split = {1};
+  options.main_gpu = 0;
+  options.mmproj = options.draft_model = "/m/x.gguf";
+  options.lora = {"/m/x.gguf"};
+  options.chat_template = "chatml";
+  const CommandLine line = command_line(options, capabilities_with(""), kVulkan);
+  for (const char* name : {"cache_type_k", "cache_type_v", "split_mode", "tensor_split", "main_gpu",
+                           "mmproj", "draft_model", "lora", "chat_template"}) {
+    EXPECT_THAT(line.notes, Contains(HasSubstr(std::string(name) + " is left out"))) << name;
+  }
+  EXPECT_THAT(line.argv, Not(Contains("/m/x.gguf")));
 }
 
 TEST(LlamaCommandLine, AsksForAllLayersExceptOnACpu) {

@@ -135,6 +135,32 @@ Result<std::string> read_head(const fs::path& path) {
   return head;
 }
 
+Result<struct stat> look_at(const fs::path& path) {
+  struct stat info{};
+  if (::stat(path.c_str(), &info) == 0) return info;
+  if (errno == ENOENT || errno == ENOTDIR) {
+    return fail(kModelFileMissing, fmt::format("There is no model file {}.", path.string()),
+                "Put the file there or change model_path.");
+  }
+  return fail(kIo, fmt::format("{} can't be read: {}.", path.string(), std::strerror(errno)),
+              "Check the owner and permissions of the file and its directories.");
+}
+
+std::uint64_t size_or_zero(const fs::path& path) {
+  std::error_code error;
+  const std::uintmax_t size = fs::file_size(path, error);
+  return error ? 0 : size;
+}
+
+bool has_weights(const fs::path& directory) {
+  std::error_code error;
+  for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
+    const fs::path type = it->path().extension();
+    if ((type == ".safetensors" || type == ".bin") && size_or_zero(it->path()) > 0) return true;
+  }
+  return false;
+}
+
 // "model-00001-of-00003.gguf" is 3 parts that begin with "model-".
 struct SplitName {
   std::string prefix;
@@ -153,24 +179,10 @@ std::optional<SplitName> split_name_of_first_part(const std::string& name) {
   return SplitName{name.substr(0, mark + 1), parts};
 }
 
-std::uint64_t size_or_zero(const fs::path& path) {
-  std::error_code error;
-  const std::uintmax_t size = fs::file_size(path, error);
-  return error ? 0 : size;
-}
-
 }  // namespace
 
 Result<void> check_model_file(const fs::path& path) {
-  struct stat info{};
-  if (::stat(path.c_str(), &info) != 0) {
-    if (errno == ENOENT || errno == ENOTDIR) {
-      return fail(kModelFileMissing, fmt::format("There is no model file {}.", path.string()),
-                  "Put the file there or change model_path.");
-    }
-    return fail(kIo, fmt::format("{} can't be read: {}.", path.string(), std::strerror(errno)),
-                "Check the owner and permissions of the file and its directories.");
-  }
+  YOKE_TRY(const struct stat info, look_at(path));
   if (S_ISDIR(info.st_mode)) {
     return invalid(path, "is a directory", "Name the GGUF file in it.");
   }
@@ -179,6 +191,21 @@ Result<void> check_model_file(const fs::path& path) {
   const Result<std::string> head = read_head(path);
   if (!head) return fail(head.error());
   return check_head(path, *head);
+}
+
+Result<void> check_model_directory(const fs::path& path) {
+  YOKE_TRY(const struct stat info, look_at(path));
+  if (!S_ISDIR(info.st_mode)) return invalid(path, "is no directory", kPathHint);
+  std::error_code error;
+  if (!fs::is_regular_file(path / "config.json", error)) {
+    return invalid(path, "is no HuggingFace model: it has no config.json",
+                   "Name the model's directory, or the file if it is a GGUF model.");
+  }
+  if (!has_weights(path)) {
+    return invalid(path, "has no weights: no file in it ends in .safetensors or .bin",
+                   "Download the model again, with all of its files.");
+  }
+  return {};
 }
 
 std::uint64_t model_file_bytes(const fs::path& path) {

@@ -16,6 +16,9 @@ inline constexpr ErrorCode kModelFileInvalid{"model_file_invalid"};
 // Passing says that the header is one of GGUF version 2 or 3, not that all of the file is there.
 Result<void> check_model_file(const std::filesystem::path& path);
 
+// The same for a HuggingFace model's directory: does it have a config.json and weights?
+Result<void> check_model_directory(const std::filesystem::path& path);
+
 // The bytes of a model file, of all parts if it is the first of a split one; 0 if it isn't there.
 std::uint64_t model_file_bytes(const std::filesystem::path& path);
 

@@ -106,5 +106,25 @@ TEST(ModelFileBytes, CountsAllPartsOfASplitModel) {
   EXPECT_EQ(model_file_bytes(dir.write("m-00001-of-x.gguf", "abc")), 3u);
 }
 
+TEST(CheckModelDirectory, WantsAConfigurationAndWeights) {
+  const ScratchDir dir;
+  const auto missing = check_model_directory(dir.path() / "none");
+  ASSERT_FALSE(missing);
+  EXPECT_EQ(missing.error().code, kModelFileMissing);
+  const auto empty = check_model_directory(dir.path());
+  ASSERT_FALSE(empty);
+  EXPECT_EQ(empty.error().code, kModelFileInvalid);
+  EXPECT_THAT(empty.error().message, HasSubstr("config.json"));
+  const auto file = check_model_directory(dir.write("config.json", "{}"));
+  ASSERT_FALSE(file);
+  EXPECT_THAT(file.error().message, HasSubstr("no directory"));
+  dir.write("model.safetensors", "");
+  const auto hollow = check_model_directory(dir.path());
+  ASSERT_FALSE(hollow);
+  EXPECT_THAT(hollow.error().message, HasSubstr("weights"));
+  dir.write("model.safetensors", "x");
+  EXPECT_TRUE(check_model_directory(dir.path()));
+}
+
 }  // namespace
 }  // namespace yoke::engines

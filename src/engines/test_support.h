@@ -1,12 +1,14 @@
-// What the tests of this module share: directories of their own, a process
-// without rights, and the excerpt of a real --help.
+// What the tests of this module share: directories and variables of their
+// own, a process without rights, and the excerpt of a real --help.
 #pragma once
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <functional>
 #include <iterator>
 #include <linux/capability.h>
+#include <optional>
 #include <stdlib.h>
 #include <string>
 #include <sys/stat.h>
@@ -41,6 +43,28 @@ class ScratchDir {
 
  private:
   std::filesystem::path path_;
+};
+
+// Sets an environment variable for the length of a test.
+class EnvironmentGuard {
+ public:
+  EnvironmentGuard(const char* name, const std::string& value) : name_(name) {
+    if (const char* old = std::getenv(name)) old_ = old;
+    ::setenv(name, value.c_str(), 1);
+  }
+  EnvironmentGuard(const EnvironmentGuard&) = delete;
+  EnvironmentGuard& operator=(const EnvironmentGuard&) = delete;
+  ~EnvironmentGuard() {
+    if (old_) {
+      ::setenv(name_, old_->c_str(), 1);
+    } else {
+      ::unsetenv(name_);
+    }
+  }
+
+ private:
+  const char* name_;
+  std::optional<std::string> old_;
 };
 
 // Runs `check` in a child process without root's rights, and gives what it returned.

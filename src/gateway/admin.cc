@@ -7,6 +7,9 @@
 #include <boost/json/serialize.hpp>
 #include <fmt/format.h>
 
+#include "gateway/api_error.h"
+#include "gateway/explanation_json.h"
+
 namespace yoke::gateway {
 namespace {
 
@@ -86,6 +89,10 @@ io::Task<Result<void>> follow(http::Exchange& exchange, supervisor::ControlLoop&
   co_return Result<void>{};
 }
 
+bool reads(const http::RequestHead& request) {
+  return request.method == "GET" || request.method == "HEAD";
+}
+
 }  // namespace
 
 std::string instances_json(const supervisor::RouteTable& table) {
@@ -115,6 +122,38 @@ io::Task<Result<void>> reply_with_logs(http::Exchange& exchange, supervisor::Con
   head.headers.set("Content-Type", "application/json");
   std::string body = json::serialize(json::object{{"lines", std::move(lines)}});
   co_return co_await exchange.reply(std::move(head), std::move(body));
+}
+
+io::Task<Result<std::string>> explain(supervisor::ControlLoop& control,
+                                      const http::RequestHead& request) {
+  if (!reads(request)) {
+    co_return fail(kMethodNotAllowed, fmt::format("{} takes GET only.", kExplainPath));
+  }
+  const std::string model = request.query("model").value_or("");
+  if (model.empty()) {
+    co_return fail(kModelRequired, "The request names no model.",
+                   fmt::format("Ask for {}?model=NAME.", kExplainPath));
+  }
+  auto asking = control.explain(model);
+  YOKE_CO_TRY(const supervisor::Explanation explanation, co_await std::move(asking));
+  co_return explanation_json(explanation, std::chrono::system_clock::now());
+}
+
+io::Task<Result<std::string>> quarantine(supervisor::ControlLoop& control,
+                                         const http::RequestHead& request) {
+  if (request.method == "DELETE") {
+    auto clearing = control.clear_quarantines(request.query("model").value_or(""),
+                                              request.query("backend").value_or(""));
+    YOKE_CO_TRY(const std::size_t cleared, co_await std::move(clearing));
+    co_return fmt::format(R"({{"cleared":{}}})", cleared);
+  }
+  if (!reads(request)) {
+    co_return fail(kMethodNotAllowed,
+                   fmt::format("{} takes GET and DELETE only.", kQuarantinePath));
+  }
+  auto asking = control.quarantines();
+  YOKE_CO_TRY(const std::vector<store::Quarantine> quarantines, co_await std::move(asking));
+  co_return quarantines_json(quarantines, std::chrono::system_clock::now());
 }
 
 }  // namespace yoke::gateway

@@ -8,6 +8,7 @@
 #include "base/json_fields.h"
 #include "engines/install.h"
 #include "engines/model_file.h"
+#include "gateway/engine_error.h"
 #include "supervisor/control_loop.h"
 #include "supervisor/instance.h"
 
@@ -39,6 +40,7 @@ constexpr std::array kStatuses{
     StatusOfCode{kEngineError, 502},
     StatusOfCode{kTimeout, 504},
     StatusOfCode{supervisor::kEngineFailed, 503},
+    StatusOfCode{kEngineBroken, 503},
     StatusOfCode{kCannotContinue, 503},
     StatusOfCode{supervisor::kModelLoading, 503},
     StatusOfCode{supervisor::kShuttingDown, 503},

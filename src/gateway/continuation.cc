@@ -20,6 +20,10 @@ constexpr std::string_view kData = "data: ";
 // Each of them limits the answer, in OpenAI's or llama.cpp's words.
 constexpr std::array kTokenLimits{"max_tokens", "max_completion_tokens", "n_predict"};
 constexpr std::array kConstraints{"grammar", "json_schema", "response_format"};
+constexpr std::array kVllmConstraints{"response_format", "structured_outputs", "guided_json",
+                                      "guided_regex",    "guided_choice",      "guided_grammar"};
+
+constexpr std::string_view kNoGrammarInTheMiddle = "a grammar can't be taken up in the middle";
 
 tl::unexpected<Error> cannot(std::string_view why) {
   return fail(kCannotContinue, std::string(why));
@@ -41,14 +45,24 @@ std::string string_in(const json::object& object, json::string_view name) {
   return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
 }
 
+// Whether the engine takes the conversation's last message as the beginning of its answer.
+bool goes_on_from_last(const json::object& body, engines::EngineKind engine) {
+  const auto* asked = body.if_contains("continue_final_message");
+  return engine == engines::EngineKind::kLlamaCpp || (asked != nullptr && *asked == true);
+}
+
 // The conversation with what was sent as the beginning of its last message.
-Result<void> add_to_messages(json::object& body, std::string text, const std::string& reasoning) {
+Result<void> add_to_messages(json::object& body, engines::EngineKind engine, std::string text,
+                             const std::string& reasoning) {
   auto* messages = body["messages"].if_array();
   if (messages == nullptr) return cannot("the request has no messages");
-  json::object* last = last_assistant(*messages);
+  json::object* last = goes_on_from_last(body, engine) ? last_assistant(*messages) : nullptr;
   if (last == nullptr) {
     messages->push_back(json::object{{"role", "assistant"}});
     last = messages->back().if_object();
+  } else if (const auto* content = last->if_contains("content");
+             content != nullptr && !content->is_string() && !content->is_null()) {
+    return cannot("the client began the answer with something else than text");
   } else if (const std::string begun = string_in(*last, "content"); !text.starts_with(begun)) {
     // The client began the answer itself; engines repeat that unless they are told not to.
     text = begun + text;
@@ -57,17 +71,43 @@ Result<void> add_to_messages(json::object& body, std::string text, const std::st
   if (!reasoning.empty()) (*last)["reasoning_content"] = reasoning;
   body["continue_final_message"] = true;
   body["add_generation_prompt"] = false;
+  if (body.contains("echo")) body["echo"] = false;
   return {};
 }
 
 Result<void> add_to_prompt(json::object& body, const std::string& text) {
   for (const char* constraint : kConstraints) {
-    if (body.contains(constraint)) return cannot("a grammar can't be taken up in the middle");
+    if (body.contains(constraint)) return cannot(kNoGrammarInTheMiddle);
+  }
+  if (const auto* echo = body.if_contains("echo"); echo != nullptr && *echo == true) {
+    return cannot("the prompt is repeated in it");
   }
   auto* prompt = body["prompt"].if_string();
   if (prompt == nullptr) return cannot("the prompt is no text");
   prompt->append(text);
   return {};
+}
+
+// vLLM begins a grammar anew with every request, and looks for thoughts in what it says itself.
+Result<void> check_for_vllm(const json::object& body, const SentReply& sent) {
+  if (!sent.reasoning().empty()) return cannot("this engine can't take up a thought");
+  const auto free = [&body](json::string_view name) {
+    const auto* value = body.if_contains(name);
+    if (value == nullptr || value->is_null()) return true;
+    return value->is_object() && string_in(value->get_object(), "type") == "text";
+  };
+  const auto* choice = body.if_contains("tool_choice");
+  const bool must_call = choice != nullptr && (choice->is_object() || *choice == "required");
+  if (must_call || !std::ranges::all_of(kVllmConstraints, free)) {
+    return cannot(kNoGrammarInTheMiddle);
+  }
+  return {};
+}
+
+void add_tokens(json::object& counts, json::string_view name, std::int64_t tokens) {
+  auto* count = counts.if_contains(name);
+  if (count == nullptr || !count->is_int64()) return;
+  *count = std::max<std::int64_t>(count->get_int64() + tokens, 0);
 }
 
 // Of what the client allowed, what is left.
@@ -77,6 +117,7 @@ void reduce_limits(json::object& body, std::int64_t sent_tokens) {
     if (limit == nullptr || !limit->is_int64() || limit->get_int64() < 0) continue;
     *limit = std::max<std::int64_t>(limit->get_int64() - sent_tokens, 1);
   }
+  add_tokens(body, "min_tokens", -sent_tokens);
 }
 
 bool wants_usage(const EngineRequest& request) {
@@ -95,14 +136,8 @@ bool says_only_the_role(const json::object& event) {
   if (delta == nullptr || !delta->is_object() || !delta->get_object().contains("role"))
     return false;
   return std::ranges::all_of(delta->get_object(), [](const auto& member) {
-    return member.key() == "role" || member.value().is_null();
+    return member.key() == "role" || member.value().is_null() || member.value() == "";
   });
-}
-
-void add_tokens(json::object& usage, json::string_view name, std::int64_t tokens) {
-  auto* count = usage.if_contains(name);
-  if (count == nullptr || !count->is_int64()) return;
-  *count = std::max<std::int64_t>(count->get_int64() + tokens, 0);
 }
 
 }  // namespace
@@ -129,10 +164,12 @@ Result<EngineRequest> continue_request(const EngineRequest& request, const SentR
   const std::string text = unescaped(sent.text());
   const std::string reasoning = unescaped(sent.reasoning());
   if (text.empty() && reasoning.empty()) return request;
-  YOKE_CHECK(request.kind == RouteKind::kChat ? add_to_messages(*body, text, reasoning)
-                                              : add_to_prompt(*body, text));
+  if (request.engine == engines::EngineKind::kVllm) YOKE_CHECK(check_for_vllm(*body, sent));
+  YOKE_CHECK(request.kind == RouteKind::kChat
+                 ? add_to_messages(*body, request.engine, text, reasoning)
+                 : add_to_prompt(*body, text));
   reduce_limits(*body, sent_tokens);
-  return EngineRequest{json_text(document), request.form, request.kind};
+  return EngineRequest{json_text(document), request.form, request.kind, request.engine};
 }
 
 Seam::Seam(const SentReply& sent, std::int64_t sent_tokens)

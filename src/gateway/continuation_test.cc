@@ -99,6 +99,68 @@ TEST(Continuation, RefusesWhatWouldNotBeOneAnswer) {
   EXPECT_THAT(why(several, sent(R"({"content":"a"})")), HasSubstr("several"));
 }
 
+EngineRequest vllm_chat(const std::string& fields) {
+  EngineRequest request = chat(fields);
+  request.engine = engines::EngineKind::kVllm;
+  return request;
+}
+
+TEST(Continuation, VllmTakesUpAChatByTheSameNames) {
+  const auto body = continued(vllm_chat(R"(,"max_tokens":10,"min_tokens":2,"tools":[{}])"),
+                              sent(R"({"content":"a"})"));
+  EXPECT_EQ(body.at("messages").at(1), parse_json(R"({"role":"assistant","content":"a"})").value());
+  EXPECT_EQ(body.at("continue_final_message"), true);
+  EXPECT_EQ(body.at("add_generation_prompt"), false);
+  EXPECT_EQ(body.at("max_tokens"), 7);
+  EXPECT_EQ(body.at("min_tokens"), 0);
+}
+
+TEST(Continuation, VllmGoesOnFromTheLastMessageOnlyIfItIsTold) {
+  const std::string messages = R"({"messages":[{"role":"assistant","content":"Once"}])";
+  EngineRequest request{messages + "}", ReplyForm::kStream, RouteKind::kChat,
+                        engines::EngineKind::kVllm};
+  const auto answered = continued(request, sent(R"({"content":" upon"})"));
+  EXPECT_EQ(answered.at("messages").as_array().size(), 2u);
+  EXPECT_EQ(answered.at("messages").at(1).at("content"), " upon");
+  request.body = messages + R"(,"continue_final_message":true,"echo":true})";
+  const auto echoed = continued(request, sent(R"({"content":"Once upon"})"));
+  EXPECT_EQ(echoed.at("messages").as_array().size(), 1u);
+  EXPECT_EQ(echoed.at("messages").at(0).at("content"), "Once upon");
+  EXPECT_EQ(echoed.at("echo"), false);
+}
+
+TEST(Continuation, VllmCanTakeUpNeitherAGrammarNorAThought) {
+  const SentReply text = sent(R"({"content":"a"})");
+  for (const char* fields :
+       {R"(,"response_format":{"type":"json_object"})", R"(,"guided_json":{})",
+        R"(,"guided_regex":"a*")", R"(,"structured_outputs":{"json":{}})",
+        R"(,"tool_choice":"required")", R"(,"tool_choice":{"type":"function"})"}) {
+    EXPECT_FALSE(continue_request(vllm_chat(fields), text, 1)) << fields;
+  }
+  for (const char* fields : {R"(,"response_format":{"type":"text"})", R"(,"guided_json":null)",
+                             R"(,"tool_choice":"auto")"}) {
+    EXPECT_TRUE(continue_request(vllm_chat(fields), text, 1)) << fields;
+  }
+  const SentReply thought = sent(R"({"reasoning":"hm"})");
+  EXPECT_FALSE(continue_request(vllm_chat(""), thought, 1));
+  EXPECT_TRUE(continue_request(chat(""), thought, 1));
+}
+
+TEST(Continuation, WhatTheClientBeganWithPartsCanNotGoOn) {
+  const EngineRequest request{
+      R"({"messages":[{"role":"assistant","content":[{"type":"text","text":"Once"}]}]})",
+      ReplyForm::kStream, RouteKind::kChat};
+  EXPECT_FALSE(continue_request(request, sent(R"({"content":" upon"})"), 1));
+}
+
+TEST(Continuation, ARepeatedPromptCanNotGoOn) {
+  SentReply reply;
+  reply.record("data: {\"choices\":[{\"text\":\"one two\"}],\"id\":\"c\"}\n\n");
+  const EngineRequest request{R"({"prompt":"one","echo":true})", ReplyForm::kStream,
+                              RouteKind::kCompletion};
+  EXPECT_FALSE(continue_request(request, reply, 1));
+}
+
 TEST(Continuation, TheMissingEndCanBeSupplied) {
   SentReply reply = sent(R"({"content":"a"})");
   EXPECT_FALSE(lacks_only_its_end(chat(""), reply));
@@ -118,6 +180,13 @@ TEST(Seam, KeepsTheFirstEnginesIdAndTimeAndRole) {
       joined,
       "data: {\"choices\":[{\"delta\":{\"content\":\"b\"}}],\"created\":17,\"id\":\"first\"}\n\n"
       ":\n\ndata: [DONE]\n\n");
+}
+
+TEST(Seam, TellsTheRoleOnceForVllmToo) {
+  const Seam seam(sent(R"({"content":"a"})"), 3);
+  EXPECT_EQ(
+      seam.join("data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n"),
+      "");
 }
 
 TEST(Seam, CountsAllTokensOnce) {

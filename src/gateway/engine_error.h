@@ -9,8 +9,15 @@
 
 namespace yoke::gateway {
 
-// An engine's own error body ({"error":{...}}, llama-server's types) that came with an HTTP status,
-// as an error with a stable code and the engine's message.
+// It lives, but said that it can't compute any more.
+inline constexpr ErrorCode kEngineBroken{"engine_broken"};
+
+// The status that an error event tells of; 500 if none.
+int status_in_error_event(std::string_view event);
+
+// An engine's own error body that came with an HTTP status, as an error with a stable code and the
+// engine's message. llama-server and vLLM write {"error":{...}} with types of their own, older vLLM
+// {"object":"error",...}.
 Error engine_refusal(std::string_view model, int status, std::string_view body);
 
 // The exchange with the engine failed; its address is nobody's business.

@@ -15,9 +15,14 @@ void append_members(std::string& object, std::string_view members) {
 
 }  // namespace
 
-EngineRequest make_engine_request(RouteKind kind, const RequestFields& fields, std::string body) {
-  EngineRequest request{std::move(body), ReplyForm::kAsIs, kind};
+EngineRequest make_engine_request(RouteKind kind, engines::EngineKind engine,
+                                  const RequestFields& fields, std::string body) {
+  EngineRequest request{std::move(body), ReplyForm::kAsIs, kind, engine};
   if (kind != RouteKind::kChat && kind != RouteKind::kCompletion) return request;
+  if (engine == engines::EngineKind::kVllm) {
+    if (fields.stream && !fields.several_choices) request.form = ReplyForm::kStream;
+    return request;
+  }
   // llama-server: "logprobs is not supported with tools + stream".
   if (fields.tools && fields.logprobs) return request;
   if (!fields.stream) {

@@ -3,10 +3,12 @@
 // llama-server notices a client that left only when it writes to it. A stream with progress events
 // makes it write after every batch of the prompt, and not for the first time after all of it: so
 // that is what it is asked for, whatever the client wants, and the relay turns the answer back.
+// vLLM stops by itself and reports no progress: it gets what the client sent.
 #pragma once
 
 #include <string>
 
+#include "engines/install.h"
 #include "gateway/metrics.h"
 #include "gateway/request_fields.h"
 
@@ -23,9 +25,11 @@ struct EngineRequest {
   std::string body;
   ReplyForm form = ReplyForm::kAsIs;
   RouteKind kind = RouteKind::kOther;
+  engines::EngineKind engine = engines::EngineKind::kLlamaCpp;
 };
 
 // `body` is a JSON object (read_request_fields has seen it).
-EngineRequest make_engine_request(RouteKind kind, const RequestFields& fields, std::string body);
+EngineRequest make_engine_request(RouteKind kind, engines::EngineKind engine,
+                                  const RequestFields& fields, std::string body);
 
 }  // namespace yoke::gateway

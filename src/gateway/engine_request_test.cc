@@ -7,8 +7,11 @@
 namespace yoke::gateway {
 namespace {
 
-EngineRequest made(RouteKind kind, const std::string& body) {
-  return make_engine_request(kind, read_request_fields(body).value(), body);
+using engines::EngineKind;
+
+EngineRequest made(RouteKind kind, const std::string& body,
+                   EngineKind engine = EngineKind::kLlamaCpp) {
+  return make_engine_request(kind, engine, read_request_fields(body).value(), body);
 }
 
 // The object as a parser reads it that lets the last of two members win.
@@ -44,6 +47,19 @@ TEST(EngineRequest, WhatTheRelayCouldNotTurnBackIsLeftAlone) {
   const std::string embedding = R"({"model":"m","input":"a"})";
   EXPECT_EQ(made(RouteKind::kEmbedding, embedding).body, embedding);
   EXPECT_EQ(made(RouteKind::kRerank, embedding).form, ReplyForm::kAsIs);
+}
+
+TEST(EngineRequest, VllmGetsWhatTheClientSent) {
+  for (const auto& [body, form] :
+       {std::pair(R"({"model":"m","stream":true})", ReplyForm::kStream),
+        std::pair(R"({"model":"m","stream":true,"n":2})", ReplyForm::kAsIs),
+        std::pair(R"({"model":"m","stream":true,"tools":[],"logprobs":true})", ReplyForm::kStream),
+        std::pair(R"({"model":"m"})", ReplyForm::kAsIs)}) {
+    const EngineRequest request = made(RouteKind::kChat, body, EngineKind::kVllm);
+    EXPECT_EQ(request.body, body);
+    EXPECT_EQ(request.form, form) << body;
+    EXPECT_EQ(request.engine, EngineKind::kVllm);
+  }
 }
 
 }  // namespace

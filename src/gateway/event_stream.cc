@@ -1,10 +1,15 @@
 #include "gateway/event_stream.h"
 
+#include <algorithm>
+#include <array>
+
 namespace yoke::gateway {
 namespace {
 
 constexpr std::string_view kEventEnd = "\n\n";
 constexpr std::string_view kData = "data: ";
+constexpr std::array<std::string_view, 3> kErrors{R"({"error":)", R"({"object":"error")",
+                                                  R"({"object": "error")"};
 
 }  // namespace
 
@@ -13,7 +18,19 @@ bool is_progress_event(std::string_view data) {
   return data.find(R"("prompt_progress":)") != std::string_view::npos;
 }
 
-bool is_error_event(std::string_view data) { return data.starts_with(R"({"error":)"); }
+bool is_error_event(std::string_view data) {
+  return std::ranges::any_of(kErrors, [data](auto mark) { return data.starts_with(mark); });
+}
+
+std::size_t find_error_event(std::string_view piece) {
+  std::size_t first = std::string_view::npos;
+  for (std::size_t at = piece.find(kData); at < piece.size(); at = piece.find(kData, at + 1)) {
+    if (!is_error_event(piece.substr(at + kData.size()))) continue;
+    first = at;
+    break;
+  }
+  return first;
+}
 
 std::string_view EventStream::feed(std::string_view piece) {
   if (error_) return {};

@@ -11,8 +11,10 @@ namespace yoke::gateway {
 
 // The data of an event that only reports how much of the prompt was read.
 bool is_progress_event(std::string_view data);
-// The data of an event that reports an error.
+// The data of an event that reports an error, of llama-server or vLLM.
 bool is_error_event(std::string_view data);
+// Where the first such event begins in a piece of a stream; npos if there is none.
+std::size_t find_error_event(std::string_view piece);
 
 class EventStream {
  public:

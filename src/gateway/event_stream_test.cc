@@ -66,6 +66,19 @@ TEST(EventStream, AnErrorLaterEndsWhatIsHandedOn) {
   }
 }
 
+TEST(EventStream, KnowsTheErrorsOfBothEngines) {
+  for (const char* data :
+       {R"({"error":{"code":500}})", R"({"error": {"message": "x"}})",
+        R"({"object":"error","message":"x"})", R"({"object": "error", "message": "x"})"}) {
+    EXPECT_TRUE(is_error_event(data)) << data;
+    const std::string piece = "data: a\n\ndata: " + std::string(data) + "\n\n";
+    EXPECT_EQ(find_error_event(piece), 9u);
+  }
+  EXPECT_FALSE(is_error_event(R"({"object":"chat.completion.chunk"})"));
+  EXPECT_EQ(find_error_event("data: a\n\ndata: [DONE]\n\n"), std::string_view::npos);
+  EXPECT_EQ(find_error_event(""), std::string_view::npos);
+}
+
 TEST(EventStream, KeepsHalfAnEvent) {
   EventStream events;
   EXPECT_EQ(events.feed(std::string(kToken) + "data: {\"half"), kToken);

@@ -1,5 +1,6 @@
 #include "gateway/failover.h"
 
+#include <algorithm>
 #include <optional>
 
 #include <boost/json/array.hpp>
@@ -11,20 +12,36 @@
 #include "base/log.h"
 #include "gateway/api_error.h"
 #include "gateway/continuation.h"
+#include "gateway/engine_error.h"
 #include "supervisor/instance.h"
 
 namespace yoke::gateway {
 namespace {
 
 using namespace std::chrono_literals;
+using Clock = std::chrono::steady_clock;
+
+std::chrono::milliseconds since(Clock::time_point start) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - start);
+}
+
+std::string tokenize_body(engines::EngineKind kind, const std::string& model, std::string text) {
+  if (kind == engines::EngineKind::kLlamaCpp) {
+    return json_text(boost::json::object{{"content", std::move(text)}});
+  }
+  return json_text(boost::json::object{
+      {"model", model}, {"prompt", std::move(text)}, {"add_special_tokens", false}});
+}
 
 // How many tokens the text has: asked of the engine, as an event may carry several.
-io::Task<std::int64_t> count_tokens(http::Endpoint engine, const SentReply& sent) {
+io::Task<std::int64_t> count_tokens(const supervisor::ReadyEngine& engine, const std::string& model,
+                                    const SentReply& sent) {
   const auto at_least = static_cast<std::int64_t>(sent.text_events());
   if (at_least == 0) co_return 0;
-  http::ClientRequest request{std::move(engine), {"POST", "/tokenize"}, {}};
+  http::ClientRequest request{engine.endpoint, {"POST", "/tokenize"}, {}};
   request.head.headers.set("Content-Type", "application/json");
-  request.body = json_text(boost::json::object{{"content", sent_text(sent)}});
+  if (!engine.key.empty()) request.head.headers.set("Authorization", "Bearer " + engine.key);
+  request.body = tokenize_body(engine.kind, model, sent_text(sent));
   auto sending = http::send(std::move(request), {2s, 10s, 10s});
   const auto response = co_await std::move(sending);
   if (!response || (*response)->head().status != 200) co_return at_least;
@@ -34,7 +51,8 @@ io::Task<std::int64_t> count_tokens(http::Endpoint engine, const SentReply& sent
   const auto* reply = document ? document->if_object() : nullptr;
   const auto* tokens = reply != nullptr ? reply->if_contains("tokens") : nullptr;
   if (tokens == nullptr || !tokens->is_array()) co_return at_least;
-  co_return static_cast<std::int64_t>(tokens->get_array().size());
+  // A text can be written with fewer tokens than it was said with, but an event has one at least.
+  co_return std::max(at_least, static_cast<std::int64_t>(tokens->get_array().size()));
 }
 
 // What has sent nothing can begin anew; what was begun in another form than events of one answer is
@@ -55,68 +73,98 @@ io::Task<Result<void>> give_up(Delivery& delivery, const std::string& model, Err
   co_return Result<void>{};
 }
 
+// What the next engine is asked, and how its answer joins what was sent.
+struct Attempt {
+  EngineRequest request;
+  std::optional<Seam> seam{};  // None if nothing was sent.
+};
+
+io::Task<Result<Attempt>> next_attempt(const supervisor::ReadyEngine& engine,
+                                       const std::string& model, const EngineRequest& request,
+                                       const SentReply& sent) {
+  if (!sent.begun()) co_return Attempt{request};
+  auto counting = count_tokens(engine, model, sent);
+  const std::int64_t sent_tokens = co_await std::move(counting);
+  YOKE_CO_TRY(EngineRequest continued, continue_request(request, sent, sent_tokens));
+  co_return Attempt{std::move(continued), Seam(sent, sent_tokens)};
+}
+
+io::Task<Result<void>> send_missing_end(Delivery& delivery) {
+  const http::ResponseHead begun_already;
+  auto sending = delivery.send_events(begun_already, "data: [DONE]\n\n");
+  YOKE_CO_CHECK(co_await std::move(sending));
+  auto ending = delivery.end(begun_already);
+  co_return co_await std::move(ending);
+}
+
+RelayTarget target_of(const supervisor::ReadyEngine& engine, const std::string& model,
+                      const RelayLimits& limits) {
+  // vLLM reports no progress: its silence says nothing.
+  auto load = engine.kind == engines::EngineKind::kVllm ? nullptr : engine.load;
+  return {model, engine.endpoint, engine.key, std::move(load), limits};
+}
+
+Error cut_short(const std::string& model, const Error& why) {
+  return {kCannotContinue,
+          fmt::format("The engine of the model '{}' failed in the middle of this answer, which "
+                      "can't go on elsewhere: {}.",
+                      model, why.message),
+          "Repeat the request."};
+}
+
 }  // namespace
 
 io::Task<Result<void>> answer(Delivery& delivery, supervisor::ControlLoop& control,
                               std::string model, EngineRequest request, FailoverLimits limits) {
   std::uint64_t failed_start = 0;
+  auto may_wait = limits.start;
+  Error problem{kInternal, "No engine was asked."};
   for (int tried = 1;; ++tried) {
-    auto waiting = control.await_ready(model, limits.start, failed_start);
+    const std::size_t said_before = delivery.sent().text_events();
+    const auto asked = Clock::now();
+    auto waiting = control.await_ready(model, may_wait, failed_start);
     auto ready = co_await std::move(waiting);
+    may_wait = std::max(may_wait - since(asked), 0ms);
     if (!ready) {
-      auto giving_up = give_up(delivery, model, std::move(ready.error()));
-      co_return co_await std::move(giving_up);
+      problem = std::move(ready.error());
+      break;
     }
-    EngineRequest attempt = request;
-    std::optional<Seam> seam;
-    if (delivery.sent().begun()) {
-      auto counting = count_tokens(ready->endpoint, delivery.sent());
-      const std::int64_t sent_tokens = co_await std::move(counting);
-      auto continued = continue_request(request, delivery.sent(), sent_tokens);
-      if (!continued) {
-        auto giving_up = give_up(delivery, model, std::move(continued.error()));
-        co_return co_await std::move(giving_up);
-      }
-      attempt = std::move(*continued);
-      seam.emplace(delivery.sent(), sent_tokens);
+    auto preparing = next_attempt(*ready, model, request, delivery.sent());
+    auto attempt = co_await std::move(preparing);
+    if (!attempt) {
+      problem = std::move(attempt.error());
+      break;
     }
-    RelayTarget target{model, ready->endpoint, ready->load, limits.relay};
-    auto relaying = relay(delivery, std::move(target), std::move(attempt), seam ? &*seam : nullptr);
+    auto relaying = relay(delivery, target_of(*ready, model, limits.relay),
+                          std::move(attempt->request), attempt->seam ? &*attempt->seam : nullptr);
     auto relayed = co_await std::move(relaying);
     if (relayed) {
       ready->load->answers.fetch_add(1, std::memory_order_relaxed);
       co_return Result<void>{};
     }
-    Error error = std::move(relayed.error());
-    if (error.code == http::kPeerClosed || error.code == kCancelled) co_return fail(error);
-    delivery.metrics().count_engine_trouble(status_of(error.code));
+    problem = std::move(relayed.error());
+    if (problem.code == http::kPeerClosed || problem.code == kCancelled) co_return fail(problem);
+    delivery.metrics().count_engine_trouble(status_of(problem.code));
 
-    const bool died = error.code == supervisor::kEngineFailed;
-    if (died && delivery.begun() && lacks_only_its_end(request, delivery.sent())) {
-      http::ResponseHead begun_already;
-      auto ending = delivery.send_events(begun_already, "data: [DONE]\n\n");
-      YOKE_CO_CHECK(co_await std::move(ending));
-      auto end = delivery.end(begun_already);
-      co_return co_await std::move(end);
+    const bool broken = problem.code == kEngineBroken;
+    if (broken) control.report_broken(model, ready->start, problem.message);
+    if (!broken && problem.code != supervisor::kEngineFailed) break;
+    if (delivery.begun() && lacks_only_its_end(request, delivery.sent())) {
+      auto ending = send_missing_end(delivery);
+      co_return co_await std::move(ending);
     }
-    if (died && tried < limits.engines) {
-      const Result<void> survives = can_go_on(delivery, request);
-      if (survives) {
-        log::info("Model {}: an answer goes on with the next engine.", model);
-        delivery.metrics().count_survival(delivery.sent().begun());
-        failed_start = ready->start;
-        continue;
-      }
-      error = {
-          kCannotContinue,
-          fmt::format("The engine of the model '{}' failed in the middle of this answer, which "
-                      "can't go on elsewhere: {}.",
-                      model, survives.error().message),
-          "Repeat the request."};
+    if (tried == limits.engines) break;
+    if (const auto survives = can_go_on(delivery, request); !survives) {
+      problem = cut_short(model, survives.error());
+      break;
     }
-    auto giving_up = give_up(delivery, model, std::move(error));
-    co_return co_await std::move(giving_up);
+    log::info("Model {}: an answer goes on with the next engine.", model);
+    delivery.metrics().count_survival(delivery.sent().begun());
+    failed_start = ready->start;
+    if (delivery.sent().text_events() != said_before) may_wait = limits.start;
   }
+  auto giving_up = give_up(delivery, model, std::move(problem));
+  co_return co_await std::move(giving_up);
 }
 
 }  // namespace yoke::gateway

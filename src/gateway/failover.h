@@ -16,7 +16,8 @@
 namespace yoke::gateway {
 
 struct FailoverLimits {
-  std::chrono::milliseconds start;  // How long to wait for an engine each time.
+  // How long to wait for engines until one of them says something.
+  std::chrono::milliseconds start;
   RelayLimits relay;
   // A request that killed so many engines is not put to another one.
   int engines = 3;

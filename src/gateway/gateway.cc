@@ -84,6 +84,11 @@ std::string health_json(const RouteTable& table) {
   return json::serialize(body);
 }
 
+std::string_view allowed_methods(std::string_view path, RouteKind kind) {
+  if (kind != RouteKind::kOther) return "POST";
+  return path == kQuarantinePath ? "GET, HEAD, DELETE" : "GET, HEAD";
+}
+
 // kWrongModelType if this kind of model can't answer this kind of request.
 Result<void> check_type(const Route& route, RouteKind kind) {
   const ServerType wanted = kind == RouteKind::kEmbedding ? ServerType::kEmbedding
@@ -131,7 +136,7 @@ http::Headers Gateway::Impl::cors_headers(const http::RequestHead& request) cons
   headers.set("Access-Control-Allow-Origin", origin);
   headers.set("Vary", "Origin");
   if (request.method == "OPTIONS") {
-    headers.set("Access-Control-Allow-Methods", "GET, POST, OPTIONS");
+    headers.set("Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS");
     headers.set("Access-Control-Allow-Headers", "Authorization, Content-Type, X-Api-Key");
     headers.set("Access-Control-Max-Age", "3600");
   }
@@ -152,7 +157,7 @@ io::Task<void> Gateway::Impl::handle(http::Exchange& exchange) {
     ErrorReply reply = error_reply(error);
     status = reply.head.status;
     if (status == 405) {
-      reply.head.headers.set("Allow", kind == RouteKind::kOther ? "GET, HEAD" : "POST");
+      reply.head.headers.set("Allow", allowed_methods(exchange.request().path(), kind));
     }
     for (const auto& header : cors_headers(exchange.request())) {
       reply.head.headers.set(header.name, header.value);
@@ -191,7 +196,13 @@ io::Task<Result<void>> Gateway::Impl::dispatch(http::Exchange& exchange, RouteKi
     if (outcome.index() == 0) co_return std::move(std::get<0>(outcome));
     co_return Result<void>{};
   }
-  YOKE_CO_TRY(std::string text, page(request));
+  std::string text;
+  if (path == kExplainPath || path == kQuarantinePath) {
+    auto asking = path == kExplainPath ? explain(control, request) : quarantine(control, request);
+    YOKE_CO_TRY(text, co_await std::move(asking));
+  } else {
+    YOKE_CO_TRY(text, page(request));
+  }
   http::ResponseHead head{200, cors_headers(request)};
   head.headers.set("Content-Type", path == "/metrics" ? "text/plain; version=0.0.4; charset=utf-8"
                                                       : "application/json");
@@ -254,7 +265,10 @@ io::Task<Result<void>> Gateway::Impl::serve_model(http::Exchange& exchange, Rout
                    "Set \"model\" to one of those that GET /v1/models lists.");
   }
   // From here on the client is watched: it may leave while the model loads or reads the prompt.
-  EngineRequest request = make_engine_request(kind, fields, std::move(body));
+  const auto table = control.routes();
+  const Route* route = table->find(*fields.model);
+  const auto engine = route != nullptr ? route->kind : engines::EngineKind::kLlamaCpp;
+  EngineRequest request = make_engine_request(kind, engine, fields, std::move(body));
   auto work = forward(exchange, *fields.model, std::move(request));
   auto watching = exchange.client_gone();
   auto outcome = co_await io::wait_for_one(std::move(work), std::move(watching));

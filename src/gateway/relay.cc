@@ -1,7 +1,6 @@
 #include "gateway/relay.h"
 
 #include <algorithm>
-#include <charconv>
 #include <optional>
 
 #include <fmt/format.h>
@@ -20,7 +19,6 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
 constexpr std::string_view kPing = ":\n\n";
-constexpr int kStreamedErrorStatus = 500;  // Of an error event that tells none of its own.
 
 // While it lives, a request waits for its engine to say something, and not for its client. Engines
 // report the progress of what they were asked for as a stream, so silence means that they hang.
@@ -67,19 +65,9 @@ struct Passage {
   }
 };
 
-int status_in(std::string_view error_event) {
-  constexpr std::string_view kCode = "\"code\":";
-  const std::size_t at = error_event.find(kCode);
-  int status = 0;
-  if (at != std::string_view::npos) {
-    std::from_chars(error_event.data() + at + kCode.size(), error_event.data() + error_event.size(),
-                    status);
-  }
-  return status >= 400 && status < 600 ? status : kStreamedErrorStatus;
-}
-
 tl::unexpected<Error> refusal_in(const Passage& passage, std::string_view error_event) {
-  return fail(engine_refusal(passage.target.model, status_in(error_event), error_event));
+  return fail(
+      engine_refusal(passage.target.model, status_in_error_event(error_event), error_event));
 }
 
 // The engine's answer with a status of 400 or more, as an error of ours.
@@ -91,9 +79,17 @@ io::Task<Error> read_refusal(http::Response& response, std::string model) {
   co_return engine_refusal(model, response.head().status, *body);
 }
 
-// As the pieces come, whatever they are.
+// Of the event that begins at `at`.
+std::string_view first_data(std::string_view piece, std::size_t at) {
+  constexpr std::string_view kData = "data: ";
+  const std::string_view data = piece.substr(at + kData.size());
+  return data.substr(0, data.find("\n\n"));
+}
+
+// As the pieces come, whatever they are; but an event that reports an error ends them.
 io::Task<Result<void>> pass_pieces(const Passage& passage) {
   const http::ResponseHead& head = passage.response.head();
+  const bool events = is_event_stream(head.headers);
   bool waiting = true;  // For the first piece.
   passage.wait_for_first_byte();
   while (true) {
@@ -102,8 +98,13 @@ io::Task<Result<void>> pass_pieces(const Passage& passage) {
     if (read->empty()) break;
     if (waiting) passage.first_byte_is_here();
     waiting = false;
-    auto sending = passage.delivery.send(head, *read);
-    YOKE_CO_CHECK(co_await std::move(sending));
+    // Engines send each event as a piece of its own.
+    const std::size_t error = events ? find_error_event(*read) : std::string_view::npos;
+    if (error != 0) {
+      auto sending = passage.delivery.send(head, read->substr(0, error));
+      YOKE_CO_CHECK(co_await std::move(sending));
+    }
+    if (error != std::string_view::npos) co_return refusal_in(passage, first_data(*read, error));
   }
   auto ending = passage.delivery.end(head);
   co_return co_await std::move(ending);
@@ -120,8 +121,9 @@ io::Task<Result<void>> pass_events(const Passage& passage) {
     std::optional<EngineWait> wait(passage.target.load.get());
     const auto read = co_await passage.response.read();
     wait.reset();
-    if (!read) co_return passage.trouble(read.error());
-    if (read->empty()) break;
+    // Of an engine that dies behind its last event nothing is missing.
+    if (!read && !passage.delivery.sent().complete()) co_return passage.trouble(read.error());
+    if (!read || read->empty()) break;
     std::string_view events = stream.feed(*read);
     if (waiting && stream.begun()) {
       waiting = false;
@@ -158,8 +160,8 @@ io::Task<Result<void>> pass_whole(const Passage& passage) {
     std::optional<EngineWait> wait(passage.target.load.get());
     const auto read = co_await passage.response.read();
     wait.reset();
-    if (!read) co_return passage.trouble(read.error());
-    if (read->empty()) break;
+    if (!read && !complete) co_return passage.trouble(read.error());
+    if (!read || read->empty()) break;
     size += read->size();
     if (size > kMaxReply) co_return fail(kEngineError, "The engine's answer is too long.");
     YOKE_CO_CHECK(parser.feed(*read));
@@ -186,6 +188,7 @@ io::Task<Result<void>> relay(Delivery& delivery, RelayTarget target, EngineReque
   const http::RequestHead& head = delivery.request();
   http::ClientRequest to_engine{target.engine, {head.method, head.target}, std::move(request.body)};
   to_engine.head.headers = headers_for_engine(head.headers);
+  if (!target.key.empty()) to_engine.head.headers.set("Authorization", "Bearer " + target.key);
   http::ClientTimeouts timeouts;
   timeouts.head = timeouts.idle = target.limits.first_byte;  // The head may precede the prefill.
   std::optional<EngineWait> wait(request.form == ReplyForm::kAsIs ? nullptr : target.load.get());

@@ -27,16 +27,17 @@ struct RelayLimits {
 struct RelayTarget {
   std::string model;  // For messages.
   http::Endpoint engine;
+  std::string key;  // That the engine asks for; empty if it asks for none.
   std::shared_ptr<supervisor::InstanceLoad> load;  // Is told of progress; may be null.
   RelayLimits limits;
 };
 
 // Returns when the answer is complete, in the form that the client asked for. The next piece is
 // read from the engine only when the client took the last one. Errors: kEngineFailed if the engine
-// died or broke off; kTimeout; its own refusals; kPeerClosed if the client left or took nothing for
-// too long. delivery.begun() tells whether the client was sent something before. When it leaves,
-// cancel the task: dropping the connection tells the engine to stop. `seam`, if any, joins the
-// events to what other engines said before, and outlives the call.
+// died or broke off; kEngineBroken; kTimeout; its own refusals; kPeerClosed if the client left or
+// took nothing for too long. delivery.begun() tells whether the client was sent something before.
+// When it leaves, cancel the task: dropping the connection tells the engine to stop. `seam`, if
+// any, joins the events to what other engines said before, and outlives the call.
 io::Task<Result<void>> relay(Delivery& delivery, RelayTarget target, EngineRequest request,
                              const Seam* seam = nullptr);
 

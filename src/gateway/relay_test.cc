@@ -32,7 +32,7 @@ class Relay : public testing::Test {
 
   static io::Task<void> serve(http::Exchange& exchange, Relay& test) {
     auto body = co_await exchange.read_body();
-    RelayTarget target{"m", {"127.0.0.1", test.engine_.port()}, nullptr, test.limits_};
+    RelayTarget target{"m", {"127.0.0.1", test.engine_.port()}, test.key_, nullptr, test.limits_};
     Delivery delivery(exchange, {{"X-Extra", "1"}}, test.metrics_);
     EngineRequest request{std::move(*body), test.form_, RouteKind::kChat};
     auto work = relay(delivery, std::move(target), std::move(request));
@@ -64,6 +64,7 @@ class Relay : public testing::Test {
     return peer;
   }
 
+  std::string key_;
   ReplyForm form_ = ReplyForm::kAsIs;
   RelayLimits limits_{5s, 5s};
   Metrics metrics_;
@@ -84,6 +85,17 @@ TEST_F(Relay, PassesTheRequestOnWithoutSecrets) {
   EXPECT_THAT(received, HasSubstr("X-Conversation-Id: 7\r\n"));
   EXPECT_THAT(received, HasSubstr("Content-Type: application/json\r\n"));
   EXPECT_THAT(received, Not(HasSubstr("secret")));
+}
+
+TEST_F(Relay, TheEngineGetsItsOwnKeyAndNotTheClients) {
+  key_ = "for-the-engine";
+  RawClient client = request();
+  RawClient peer = engine_.accept();
+  const std::string received = peer.receive_until("\r\n\r\n{}");
+  EXPECT_THAT(received, HasSubstr("\r\nAuthorization: Bearer for-the-engine\r\n"));
+  EXPECT_THAT(received, Not(HasSubstr("secret")));
+  peer.send("HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n");
+  EXPECT_THAT(client.receive_until("}}"), Not(HasSubstr("for-the-engine")));
 }
 
 TEST_F(Relay, FramesTheStreamAnew) {
@@ -164,6 +176,31 @@ TEST_F(Relay, AnEngineThatDiesLaterEndsTheStreamWithAnErrorEvent) {
   EXPECT_THAT(reply, EndsWith("0\r\n\r\n"));
 }
 
+TEST_F(Relay, AnEngineThatDiesBehindItsLastEventHasSaidAll) {
+  form_ = ReplyForm::kStream;
+  RawClient client = request();
+  {
+    RawClient peer = engine_peer();
+    peer.send(kStreamHead);
+    peer.send("f\r\ndata: {\"a\":1}\n\n\r\ne\r\ndata: [DONE]\n\n\r\n");
+    client.receive_until("data: [DONE]\n\n");
+  }
+  EXPECT_THAT(client.receive_until("0\r\n\r\n"), Not(HasSubstr("error")));
+}
+
+TEST_F(Relay, AWholeReplyNeedsNothingBehindItsLastEvent) {
+  form_ = ReplyForm::kWhole;
+  RawClient client = request();
+  {
+    RawClient peer = engine_peer();
+    peer.send(kStreamHead);
+    peer.send(
+        "2d\r\ndata: {\"choices\":[{\"index\":0,\"text\":\"ab\"}]}\n\n\r\n"
+        "e\r\ndata: [DONE]\n\n\r\n");
+  }
+  EXPECT_THAT(client.receive_until("}]}"), HasSubstr("\"text\":\"ab\""));
+}
+
 TEST_F(Relay, ACutAnswerThatIsNoStreamIsCutForTheClientToo) {
   RawClient client = request();
   {
@@ -216,11 +253,40 @@ TEST_F(Relay, AnEngineThatFailsInPrefillIsAnErrorWithAStatus) {
   RawClient client = request();
   RawClient peer = engine_peer();
   peer.send(std::string(kStreamHead) + chunk(kProgress) +
-            chunk("data: {\"error\":{\"code\":500,\"message\":\"Compute error.\"}}\n\n") +
-            "0\r\n\r\n");
+            chunk("data: {\"error\":{\"code\":500,\"message\":\"Something.\"}}\n\n") + "0\r\n\r\n");
   const std::string reply = client.receive_until("}}");
   EXPECT_THAT(reply, StartsWith("HTTP/1.1 502 "));
-  EXPECT_THAT(reply, HasSubstr("Compute error."));
+  EXPECT_THAT(reply, HasSubstr("Something."));
+}
+
+constexpr std::string_view kBrokenEvent =
+    "data: {\"error\":{\"code\":500,\"message\":\"decode() failed: ErrorDeviceLost\"}}\n\n";
+
+TEST_F(Relay, AnEngineThatIsBrokenSaysSo) {
+  for (const ReplyForm form : {ReplyForm::kAsIs, ReplyForm::kStream, ReplyForm::kWhole}) {
+    form_ = form;
+    RawClient client = request();
+    RawClient peer = engine_peer();
+    peer.send(std::string(kStreamHead) + chunk(kBrokenEvent) + "0\r\n\r\n");
+    const std::string reply = client.receive_until("}}");
+    EXPECT_THAT(reply, StartsWith("HTTP/1.1 503 "));
+    EXPECT_THAT(reply, HasSubstr("\"code\":\"engine_broken\""));
+  }
+}
+
+TEST_F(Relay, AnEngineThatBreaksInTheMiddleEndsTheStream) {
+  for (const ReplyForm form : {ReplyForm::kAsIs, ReplyForm::kStream}) {
+    form_ = form;
+    RawClient client = request();
+    RawClient peer = engine_peer();
+    peer.send(std::string(kStreamHead) + chunk("data: a\n\n"));
+    std::string reply = client.receive_until("data: a\n\n");
+    peer.send(chunk(kBrokenEvent) + chunk("data: [DONE]\n\n") + "0\r\n\r\n");
+    reply += client.receive_until("0\r\n\r\n");
+    EXPECT_THAT(reply, HasSubstr("\"code\":\"engine_broken\""));
+    EXPECT_THAT(reply, Not(HasSubstr("DONE")));
+    EXPECT_EQ(reply.find("ErrorDeviceLost"), reply.rfind("ErrorDeviceLost"));
+  }
 }
 
 TEST_F(Relay, AClientThatWaitsForAPromptGetsPings) {

@@ -24,11 +24,13 @@ std::string_view string_inside(std::string_view data, std::size_t start) {
   return data.substr(start, end - start);
 }
 
+// Whether there was something to append.
 bool append_string(std::string& into, std::string_view data, std::string_view mark) {
   const std::size_t start = value_at(data, mark);
   if (start == std::string_view::npos) return false;
-  into += string_inside(data, start);
-  return true;
+  const std::string_view inside = string_inside(data, start);
+  into += inside;
+  return !inside.empty();
 }
 
 }  // namespace
@@ -47,13 +49,15 @@ void SentReply::record_event(std::string_view data) {
       created_ = data.substr(at, data.find_first_not_of("0123456789", at) - at);
     }
   }
-  tool_call_ = tool_call_ || has(data, R"("tool_calls":)");
+  tool_call_ = tool_call_ || has(data, R"("tool_calls":[{)");
   finished_ = finished_ || has(data, R"("finish_reason":")");
   usage_ = usage_ || has(data, R"("usage":{)");
   if (too_long_) return;
   const bool text =
       append_string(text_, data, R"("content":")") || append_string(text_, data, R"("text":")");
-  const bool reasoning = append_string(reasoning_, data, R"("reasoning_content":")");
+  // vLLM's name of it depends on the version; some send both.
+  const bool reasoning = append_string(reasoning_, data, R"("reasoning_content":")") ||
+                         append_string(reasoning_, data, R"("reasoning":")");
   if (text || reasoning) ++text_events_;
   if (text_.size() + reasoning_.size() > kMaxText) {
     too_long_ = true;

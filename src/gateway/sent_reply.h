@@ -14,7 +14,7 @@ class SentReply {
   // Bytes of text that are kept at most; a quarter of a million tokens has about as many.
   static constexpr std::size_t kMaxText = 1u << 20;
 
-  // Whole events in llama-server's form (compact JSON, one "data: " line each).
+  // Whole events in the form of llama-server and vLLM (compact JSON, one "data: " line each).
   void record(std::string_view events);
 
   // Something of the answer itself was sent, and not only comments.
@@ -23,7 +23,7 @@ class SentReply {
   bool too_long() const { return too_long_; }
   // The texts as the inside of a JSON string, escapes and all.
   const std::string& text() const { return text_; }            // Of a chat or a plain completion.
-  const std::string& reasoning() const { return reasoning_; }  // reasoning_content
+  const std::string& reasoning() const { return reasoning_; }  // reasoning_content, reasoning
   // Events that carried text: as many tokens at least.
   std::size_t text_events() const { return text_events_; }
 

@@ -34,6 +34,24 @@ TEST(SentReply, TellsReasoningFromText) {
   EXPECT_EQ(sent.text(), "so");
 }
 
+TEST(SentReply, ReadsVllmsEvents) {
+  const SentReply sent = recorded(
+      {R"({"id":"chatcmpl-1","object":"chat.completion.chunk","created":17,"model":"m","choices":[)"
+       R"({"index":0,"delta":{"role":"assistant","content":"","tool_calls":[]},"logprobs":null,)"
+       R"("finish_reason":null}],"usage":null,"prompt_token_ids":null})",
+       R"({"id":"chatcmpl-1","object":"chat.completion.chunk","created":17,"choices":[)"
+       R"({"index":0,"delta":{"reasoning":"hm","reasoning_content":"hm"},"finish_reason":null}]})",
+       R"({"id":"chatcmpl-1","choices":[{"index":0,"delta":{"reasoning":"!"}}]})",
+       R"({"id":"chatcmpl-1","choices":[{"index":0,"delta":{"content":"so"},"logprobs":{"content":[)"
+       R"({"token":"so","logprob":-0.1}]},"finish_reason":null,"stop_reason":null,"token_ids":null}]})"});
+  EXPECT_EQ(sent.id(), "\"chatcmpl-1\"");
+  EXPECT_EQ(sent.created(), "17");
+  EXPECT_EQ(sent.reasoning(), "hm!");
+  EXPECT_EQ(sent.text_events(), 3u);
+  EXPECT_EQ(sent.text(), "so");
+  EXPECT_FALSE(sent.has_tool_call() || sent.finished() || sent.has_usage());
+}
+
 TEST(SentReply, ReadsPlainCompletions) {
   EXPECT_EQ(
       recorded({R"({"choices":[{"text":"a","index":0,"finish_reason":null}],"id":"c"})"}).text(),

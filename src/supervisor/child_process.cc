@@ -15,8 +15,10 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 
 #include "base/log.h"
+#include "base/random.h"
 #include "io/wait_list.h"
 #include "supervisor/fork_exec.h"
+#include "supervisor/guard.h"
 #include "supervisor/log_ring.h"
 #include "supervisor/process_tree.h"
 
@@ -39,9 +41,10 @@ constexpr std::size_t kReadBytes = 64 * 1024;
 // What is read after the end, at most: more than a pipe holds, should a stranger go on writing.
 constexpr int kLastReads = 32;
 
+// Random, so that no other Yoke has the same: pids are those of a container.
 std::string next_mark() {
-  static std::uint64_t count = 0;
-  return fmt::format("YOKE_PROCESS_TREE={}-{}", ::getpid(), ++count);
+  constexpr std::size_t kBytes = 8;
+  return "YOKE_PROCESS_TREE=" + random_hex(kBytes);
 }
 
 void log_failure(std::exception_ptr error) {
@@ -58,11 +61,12 @@ void log_failure(std::exception_ptr error) {
 // Shared by the ChildProcess and the tasks that watch it, which end soon after it has gone.
 struct ChildProcess::State {
   State(const asio::any_io_executor& executor, ForkedChild child, std::string mark,
-        LineSink line_sink)
+        Guard* tree_guard, LineSink line_sink)
       : pid(child.pid),
         pidfd(executor, child.pidfd.release()),
         output(executor, child.output.release()),
         sink(std::move(line_sink)),
+        guard(tree_guard),
         tree(std::in_place, pid, std::move(mark)),
         changed(executor) {}
 
@@ -75,6 +79,7 @@ struct ChildProcess::State {
   // Hands out what can be read now; false at the end of the output.
   bool read_some();
   void request_stop(std::chrono::milliseconds grace);
+  void forget_tree();
   void destroy();
   ExitStatus status_or_killed() const { return status.value_or(ExitStatus{0, SIGKILL}); }
 
@@ -90,6 +95,7 @@ struct ChildProcess::State {
   asio::posix::stream_descriptor output;
   LineSplitter splitter;
   LineSink sink;
+  Guard* const guard;               // Or null.
   std::optional<ProcessTree> tree;  // Until the leader is reaped.
   std::optional<ExitStatus> status;
   Clock::time_point kill_at = kNever;
@@ -121,10 +127,15 @@ bool ChildProcess::State::clear(ProcessTree::Action action) {
   look_for_exit();
   const std::size_t left = tree->sweep(action);
   if (!status || left > 0) return false;
+  forget_tree();  // Before the pid is free for others.
   siginfo_t info{};
   ::waitid(P_PIDFD, static_cast<id_t>(pidfd.native_handle()), &info, WEXITED | WNOHANG);
-  tree.reset();
   return true;
+}
+
+void ChildProcess::State::forget_tree() {
+  tree.reset();
+  if (guard != nullptr) guard->forget(pid);
 }
 
 void ChildProcess::State::finish() {
@@ -168,7 +179,7 @@ void ChildProcess::State::destroy() {
   while (tree && !clear(ProcessTree::Action::kKill)) {
     if (Clock::now() >= give_up) {
       log::error("Process {} or one below it can't be killed; it may hang in a driver.", pid);
-      tree.reset();  // A later sweep reaps it.
+      forget_tree();  // A later sweep reaps it.
       break;
     }
     if (status) {
@@ -241,9 +252,10 @@ Result<std::unique_ptr<ChildProcess>> ChildProcess::spawn(asio::any_io_executor 
   become_subreaper();
   std::string mark = next_mark();
   YOKE_TRY(ForkedChild child, fork_exec(spec, mark));
+  if (spec.guard != nullptr) spec.guard->watch(child.pid, mark);
   if (!sink) sink = [](std::string_view) {};
-  auto state =
-      std::make_shared<State>(executor, std::move(child), std::move(mark), std::move(sink));
+  auto state = std::make_shared<State>(executor, std::move(child), std::move(mark), spec.guard,
+                                       std::move(sink));
   asio::co_spawn(executor, State::watch_leader(state), log_failure);
   asio::co_spawn(executor, State::read_output(state), log_failure);
   asio::co_spawn(executor, State::supervise(state), log_failure);
@@ -262,6 +274,10 @@ io::Task<ExitStatus> ChildProcess::wait() { return State::wait_until(state_, kNe
 
 io::Task<ExitStatus> ChildProcess::stop(std::chrono::milliseconds grace) {
   return State::stop(state_, grace);
+}
+
+void ChildProcess::look_at_tree() {
+  if (state_->tree) state_->tree->sweep(ProcessTree::Action::kLook);
 }
 
 void ChildProcess::signal(int number) {

@@ -22,6 +22,8 @@
 
 namespace yoke::supervisor {
 
+class Guard;
+
 inline constexpr ErrorCode kSpawnFailed{"spawn_failed"};
 
 struct ChildSpec {
@@ -32,6 +34,7 @@ struct ChildSpec {
   // What of Yoke's own environment is kept from it: variables whose names begin so.
   std::vector<std::string> drop_env_prefixes{};
   std::filesystem::path working_dir{};  // Empty: as Yoke's.
+  Guard* guard = nullptr;               // Ends the tree if Yoke is killed; outlives the child.
 };
 
 // The child leads a session and process group of its own, reads nothing (/dev/null), has default
@@ -67,6 +70,10 @@ class ChildProcess {
   // whole tree. Returns as wait() does, or 30 seconds after the kill if the kernel could not end it
   // (it hangs in a driver); running() tells. Goes on when the caller is cancelled.
   io::Task<ExitStatus> stop(std::chrono::milliseconds grace);
+
+  // Takes note of what its tree is and holds now, so that none of it is missed should all of it be
+  // gone at once. Looks also happen by themselves, when the child ends or is ended.
+  void look_at_tree();
 
   // Sends a signal to the child alone; nothing happens if it has ended.
   void signal(int number);

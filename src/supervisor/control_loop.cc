@@ -10,14 +10,13 @@
 #include "base/log.h"
 #include "base/nearest.h"
 #include "base/published.h"
-#include "engines/backend_choice.h"
-#include "engines/install.h"
 #include "io/call_on.h"
 #include "io/context_pool.h"
 #include "io/task_group.h"
 #include "io/wait_list.h"
-#include "supervisor/child_process.h"
-#include "supervisor/engine_probe.h"
+#include "supervisor/engine_set.h"
+#include "supervisor/guard.h"
+#include "supervisor/history.h"
 #include "supervisor/instance.h"
 #include "supervisor/process_tree.h"
 
@@ -45,18 +44,24 @@ tl::unexpected<Error> no_such_model(const RouteTable& table, std::string_view mo
   return fail(kModelNotFound, fmt::format("There is no model '{}' here.", model), std::move(hint));
 }
 
+ReadyEngine ready_engine(const Route& route) {
+  return {route.endpoint, route.key, route.kind, route.start, route.load};
+}
+
 }  // namespace
 
 struct ControlLoop::Impl {
   Impl() : executor(threads.at(0).get_executor()), tasks(executor), changed(executor) {}
 
   io::Task<Result<void>> begin(config::Config config, std::function<hardware::Machine()> detect);
-  io::Task<Result<std::vector<Engine>>> probe_engines(std::vector<engines::EngineInstall> installs);
   io::Task<bool> end(std::chrono::milliseconds grace);
   io::Task<Result<ReadyEngine>> wait_ready(std::string model, Clock::time_point deadline,
                                            std::uint64_t failed_start);
   io::Task<Result<std::vector<LogEntry>>> wait_logs(std::string model, LogCursor cursor,
                                                     Clock::time_point deadline);
+  io::Task<Result<Explanation>> explain(std::string model);
+  io::Task<Result<std::vector<store::Quarantine>>> quarantines();
+  io::Task<Result<std::size_t>> clear_quarantines(std::string model, std::string backend);
   Instance* find(std::string_view model);
   std::vector<Instance*> chosen(std::string_view model);
   void publish();
@@ -65,6 +70,10 @@ struct ControlLoop::Impl {
   asio::any_io_executor executor;
   io::TaskGroup tasks;
   io::WaitList changed;  // Any route or log.
+  std::unique_ptr<History> history;
+  std::unique_ptr<Guard> guard;
+  std::optional<hardware::Machine> machine;
+  std::optional<InstanceContext> context;
   std::vector<std::unique_ptr<Instance>> instances;
   Published<RouteTable> table{RouteTable{}};
   bool stopping = false;
@@ -84,56 +93,30 @@ Instance* ControlLoop::Impl::find(std::string_view model) {
   return found == instances.end() ? nullptr : found->get();
 }
 
-// Those that can be used; an error if there is none.
-io::Task<Result<std::vector<Engine>>> ControlLoop::Impl::probe_engines(
-    std::vector<engines::EngineInstall> installs) {
-  std::vector<Engine> found;
-  std::optional<Error> problem;
-  for (engines::EngineInstall& install : installs) {
-    auto probing = probe_llama_cpp(install);
-    auto capabilities = co_await std::move(probing);
-    if (capabilities) {
-      found.push_back({std::move(install), std::move(*capabilities)});
-      continue;
-    }
-    log::warning("An engine is left out: {}", capabilities.error().text());
-    if (!problem) problem = std::move(capabilities.error());
-  }
-  if (found.empty() && problem) co_return fail(std::move(*problem));
-  co_return found;
-}
-
-// The chosen engines with what they can do; those that can't be used are ruled out.
-EngineChoice with_capabilities(engines::BackendChoice choice, const std::vector<Engine>& engines) {
-  EngineChoice result{{}, std::move(choice.ruled_out)};
-  for (engines::Candidate& candidate : choice.candidates) {
-    const auto probed = std::ranges::find_if(engines, [&](const Engine& engine) {
-      return engine.install.server == candidate.install.server;
-    });
-    if (probed == engines.end()) {
-      result.ruled_out.push_back({candidate.install.backend, "The engine can't be used."});
-    } else {
-      result.engines.push_back({probed->install, probed->capabilities, std::move(candidate.env)});
-    }
-  }
-  return result;
-}
-
 io::Task<Result<void>> ControlLoop::Impl::begin(config::Config config,
                                                 std::function<hardware::Machine()> detect) {
   become_subreaper();
-  YOKE_CO_TRY(const auto installs, engines::engines_of_each_backend(config.engines));
-  auto probing = probe_engines(installs);
-  YOKE_CO_TRY(const std::vector<Engine> engines, co_await std::move(probing));
-  std::optional<hardware::Machine> machine;
+  YOKE_CO_TRY(history, History::open(config.server.state_dir));
+  auto probing = probe_engines(config);
+  YOKE_CO_TRY(const EngineSet engines, co_await std::move(probing));
+  const bool look = std::ranges::any_of(config.models, [&](const config::ModelConfig& model) {
+    return needs_devices(engines, model.options);
+  });
+  if (look) machine = detect();
+  auto started = Guard::start();
+  if (started) {
+    guard = std::move(*started);
+  } else {
+    log::warning("Should Yoke be killed, engines may outlive it: {}", started.error().text());
+  }
+  context.emplace(
+      InstanceContext{executor, config.server.hang_timeout, machine, *history, guard.get()});
   for (config::ModelConfig& model : config.models) {
-    if (!machine && engines::needs_devices(installs, model.options)) machine = detect();
-    auto choice = engines::choose_backends(installs, machine ? &*machine : nullptr, config.engines,
-                                           model.options);
+    auto choice =
+        choose_engines(engines, machine ? &*machine : nullptr, config.engines, model.options);
     Instance::Listener listener{[this] { publish(); }, [this] { changed.notify_all(); }};
-    instances.push_back(std::make_unique<Instance>(
-        executor, std::move(model), with_capabilities(std::move(choice), engines),
-        config.server.hang_timeout, std::move(listener)));
+    instances.push_back(std::make_unique<Instance>(*context, std::move(model), std::move(choice),
+                                                   std::move(listener)));
   }
   publish();
   co_return Result<void>{};
@@ -158,7 +141,7 @@ io::Task<Result<ReadyEngine>> ControlLoop::Impl::wait_ready(std::string model,
     if (stopping) co_return fail(kShuttingDown, "This server is shutting down.");
     const bool suspect = route.start == failed_start && Clock::now() < alive_at;
     if (route.state == InstanceState::kReady && !suspect) {
-      co_return ReadyEngine{route.endpoint, route.start, route.load};
+      co_return ready_engine(route);
     }
     if (instance->has_given_up()) co_return fail(route.error.value());
     if (Clock::now() >= deadline) {
@@ -198,6 +181,31 @@ io::Task<Result<std::vector<LogEntry>>> ControlLoop::Impl::wait_logs(std::string
   co_return entries;
 }
 
+io::Task<Result<Explanation>> ControlLoop::Impl::explain(std::string model) {
+  const Instance* instance = find(model);
+  if (instance == nullptr) co_return no_such_model(*table.get(), model);
+  co_return instance->explain();
+}
+
+io::Task<Result<std::vector<store::Quarantine>>> ControlLoop::Impl::quarantines() {
+  auto found = history->quarantines(std::chrono::system_clock::now());
+  std::erase_if(found, [this](const store::Quarantine& quarantine) {
+    const Instance* instance = find(quarantine.of.model);
+    return instance == nullptr || !instance->concerns(quarantine.of);
+  });
+  co_return found;
+}
+
+io::Task<Result<std::size_t>> ControlLoop::Impl::clear_quarantines(std::string model,
+                                                                   std::string backend) {
+  const std::vector<Instance*> meant = chosen(model);
+  const std::size_t cleared = history->clear(model, backend);
+  // One of a model that was taken out of the configuration may be cleared too.
+  if (meant.empty() && !model.empty() && cleared == 0) co_return no_such_model(*table.get(), model);
+  for (Instance* instance : meant) instance->forgive(backend);
+  co_return cleared;
+}
+
 Result<std::unique_ptr<ControlLoop>> ControlLoop::start(const config::Config& config,
                                                         std::function<hardware::Machine()> detect) {
   auto impl = std::make_unique<Impl>();
@@ -226,7 +234,7 @@ io::Task<Result<ReadyEngine>> ControlLoop::await_ready(std::string model,
     const auto table = routes();
     const Route* route = table->find(model);
     if (route != nullptr && route->state == InstanceState::kReady && route->start != failed_start) {
-      co_return ReadyEngine{route->endpoint, route->start, route->load};
+      co_return ready_engine(*route);
     }
   }
   auto waiting = impl_->wait_ready(std::move(model), Clock::now() + limit, failed_start);
@@ -259,6 +267,36 @@ io::Task<Result<std::vector<LogEntry>>> ControlLoop::last_logs(std::string model
     entries->erase(entries->begin(), entries->end() - static_cast<std::ptrdiff_t>(count));
   }
   co_return entries;
+}
+
+void ControlLoop::report_broken(const std::string& model, std::uint64_t start,
+                                const std::string& message) {
+  asio::post(impl_->executor, [impl = impl_.get(), model, start, message] {
+    if (Instance* instance = impl->find(model)) instance->break_off(start, message);
+  });
+}
+
+io::Task<Result<Explanation>> ControlLoop::explain(std::string model) {
+  auto call = io::call_on(impl_->executor, impl_->explain(std::move(model)));
+  auto explanation = co_await std::move(call);
+  if (!explanation) co_return fail(kCancelled, "The request was cancelled.");
+  co_return std::move(*explanation);
+}
+
+io::Task<Result<std::vector<store::Quarantine>>> ControlLoop::quarantines() {
+  auto call = io::call_on(impl_->executor, impl_->quarantines());
+  auto found = co_await std::move(call);
+  if (!found) co_return fail(kCancelled, "The request was cancelled.");
+  co_return std::move(*found);
+}
+
+io::Task<Result<std::size_t>> ControlLoop::clear_quarantines(std::string model,
+                                                             std::string backend) {
+  auto call =
+      io::call_on(impl_->executor, impl_->clear_quarantines(std::move(model), std::move(backend)));
+  auto cleared = co_await std::move(call);
+  if (!cleared) co_return fail(kCancelled, "The request was cancelled.");
+  co_return std::move(*cleared);
 }
 
 void ControlLoop::end_waits() {

@@ -16,6 +16,8 @@
 #include "hardware/machine.h"
 #include "http/client.h"
 #include "io/task.h"
+#include "store/store.h"
+#include "supervisor/explanation.h"
 #include "supervisor/route_table.h"
 
 namespace yoke::supervisor {
@@ -39,6 +41,8 @@ using LogCursor = std::map<std::string, std::uint64_t>;
 // An engine that answers.
 struct ReadyEngine {
   http::Endpoint endpoint;
+  std::string key{};  // That it asks for; secret.
+  engines::EngineKind kind = engines::EngineKind::kLlamaCpp;
   std::uint64_t start = 0;  // Route::start of its process.
   std::shared_ptr<InstanceLoad> load{};
 };
@@ -72,6 +76,19 @@ class ControlLoop {
   // The last lines that are there, and moves the cursor behind them. Any thread.
   io::Task<Result<std::vector<LogEntry>>> last_logs(std::string model, LogCursor& cursor,
                                                     std::size_t count);
+
+  // An engine answered that it can't compute any more, but lives (the GPU is lost to it): it is
+  // ended, and what follows is as if it had died. Nothing happens if another one runs by now. Any
+  // thread.
+  void report_broken(const std::string& model, std::uint64_t start, const std::string& message);
+
+  // Any thread. kModelNotFound.
+  io::Task<Result<Explanation>> explain(std::string model);
+  // Those that are not over, of all models with their engines as they are now. Any thread.
+  io::Task<Result<std::vector<store::Quarantine>>> quarantines();
+  // Of one model and backend, or of all where that is empty. How many there were. Any thread.
+  // kModelNotFound.
+  io::Task<Result<std::size_t>> clear_quarantines(std::string model, std::string backend);
 
   // Ends every wait for a model or for log lines with kShuttingDown; engines go on with what they
   // are asked. Any thread.

@@ -2,6 +2,7 @@
 // which must live as long as that takes (child_process.h).
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "base/result.h"
@@ -18,5 +19,17 @@ io::Task<Result<engines::Capabilities>> probe_llama_cpp(engines::EngineInstall i
 // Runs `--list-devices`, for ten seconds at most: it loads the drivers of GPUs, which may hang or
 // crash. kSpawnFailed, or kEngineUnusable.
 io::Task<Result<std::vector<engines::EngineDevice>>> probe_devices(engines::EngineInstall install);
+
+// The same llama-server with its backend, which is asked for with probe_devices() if nobody knows
+// it; it stays empty where the devices say nothing.
+io::Task<engines::EngineInstall> with_backend(engines::EngineInstall install);
+
+// What was noted when vLLM was installed; of one that Yoke did not install what its help says,
+// which takes it ten seconds and more, a minute at most. kSpawnFailed, or kEngineUnusable.
+io::Task<Result<engines::Capabilities>> probe_vllm(engines::EngineInstall install);
+
+// Runs `--version`, for a minute at most: vLLM loads PyTorch first. kSpawnFailed, or
+// kEngineUnusable.
+io::Task<Result<std::string>> probe_vllm_version(engines::EngineInstall install);
 
 }  // namespace yoke::supervisor

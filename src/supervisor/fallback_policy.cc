@@ -1,10 +1,16 @@
 #include "supervisor/fallback_policy.h"
 
 #include <algorithm>
+#include <string_view>
 
 namespace yoke::supervisor {
 
 using engines::FailureClass;
+
+namespace {
+// Long batches run into the driver's watchdog; smaller ones may not (llama.cpp #21724).
+constexpr std::string_view kSmallerHelps = "vulkan";
+}  // namespace
 
 FallbackPolicy::FallbackPolicy(std::vector<std::string> backends) {
   for (std::string& backend : backends) states_.push_back({std::move(backend)});
@@ -21,19 +27,38 @@ FallbackPolicy::Clock::time_point FallbackPolicy::quarantined_until(std::size_t 
   return states_.at(backend).until;
 }
 
-FallbackDecision FallbackPolicy::leave(std::size_t index, Clock::time_point now) {
-  State& state = states_[index];
+int FallbackPolicy::quarantines(std::size_t backend) const {
+  return states_.at(backend).quarantines;
+}
+
+bool FallbackPolicy::smaller(std::size_t backend) const { return states_.at(backend).smaller; }
+
+void FallbackPolicy::restore(std::size_t backend, Clock::time_point until, int quarantines,
+                             bool smaller) {
+  State& state = states_.at(backend);
+  state.until = until;
+  state.quarantines = std::max(quarantines, 0);
+  state.smaller = smaller;
+}
+
+void FallbackPolicy::clear(std::size_t backend) {
+  State& state = states_.at(backend);
+  state = {std::move(state.backend)};
+  if (backend + 1 == states_.size()) restarts_ = {};
+}
+
+FallbackDecision FallbackPolicy::leave(State& state, Clock::time_point now) {
+  if (state.until + kForgetAfter <= now) state.quarantines = 0;
   const auto longer = kFirstQuarantine * (1 << std::min(state.quarantines, 10));
   state.until = now + std::min<std::chrono::minutes>(longer, kLongestQuarantine);
   ++state.quarantines;
   state.crashes = 0;
-  smaller_ = false;
   return {Remedy::kNext, std::chrono::milliseconds(0)};
 }
 
-FallbackDecision FallbackPolicy::after(const Ending& ending, Clock::time_point now) {
-  const std::size_t index = current(now);
-  State& state = states_[index];
+FallbackDecision FallbackPolicy::after(std::size_t backend, const Ending& ending,
+                                       Clock::time_point now) {
+  State& state = states_.at(backend);
   if (ending.was_stable()) state.crashes = 0;
   const bool another = std::any_of(states_.begin(), states_.end(), [&](const State& other) {
     return &other != &state && other.until <= now;
@@ -50,17 +75,16 @@ FallbackDecision FallbackPolicy::after(const Ending& ending, Clock::time_point n
     case FailureClass::kPortTaken:
       return {Remedy::kSame, std::chrono::milliseconds(0)};
     case FailureClass::kDeviceLost:
-      // Long batches run into the driver's watchdog; smaller ones may not (llama.cpp #21724).
-      if (state.backend == "vulkan" && !smaller_) {
-        smaller_ = true;
+      if (state.backend == kSmallerHelps && !state.smaller) {
+        state.smaller = true;
         return {Remedy::kSmaller, std::chrono::milliseconds(0)};
       }
-      return leave(index, now);
+      return leave(state, now);
     case FailureClass::kCrash:
       if (ending.was_ready && ++state.crashes < 2) {
         return {Remedy::kSame, std::chrono::milliseconds(0)};
       }
-      return leave(index, now);
+      return leave(state, now);
     case FailureClass::kOutOfMemory:
     case FailureClass::kGpuFault:
     case FailureClass::kGpuHang:
@@ -68,9 +92,9 @@ FallbackDecision FallbackPolicy::after(const Ending& ending, Clock::time_point n
     case FailureClass::kLoadFailed:
     case FailureClass::kStartTimeout:
     case FailureClass::kWorkerLost:
-      return leave(index, now);
+      return leave(state, now);
   }
-  return leave(index, now);
+  return leave(state, now);
 }
 
 }  // namespace yoke::supervisor

@@ -20,7 +20,8 @@ namespace {
 constexpr std::size_t kMaxProcesses = 100'000;
 constexpr std::size_t kMaxFileBytes = 256 * 1024;
 
-// The leaders of all trees: what another tree waits for is not to be reaped as an orphan.
+// The leaders of all trees, and what is kept out of them: what somebody else waits for is not to be
+// reaped as an orphan.
 std::set<pid_t>& leaders() {
   static std::set<pid_t> instance;
   return instance;
@@ -84,18 +85,6 @@ bool may_have_children(pid_t parent, Counts counts) {
     return !found;
   });
   return found || !known;
-}
-
-// Whether the entry `mark` is in the environment that the process was started with.
-bool has_mark(pid_t pid, std::string_view mark) {
-  const auto environment = read_file(fmt::format("/proc/{}/environ", pid), kMaxFileBytes);
-  std::string_view rest = environment ? *environment : std::string_view();
-  while (!rest.empty()) {
-    const std::string_view entry = rest.substr(0, rest.find('\0'));
-    if (entry == mark) return true;
-    rest.remove_prefix(std::min(rest.size(), entry.size() + 1));
-  }
-  return false;
 }
 
 // An orphan that came to us from a tree: all of a tree lives outside our own session, and a child
@@ -188,6 +177,17 @@ bool kill_process(const ProcessInfo& process) {
   return now && now->start_ticks == process.start_ticks && send_signal(pidfd, SIGKILL);
 }
 
+bool has_mark(pid_t pid, std::string_view mark) {
+  const auto environment = read_file(fmt::format("/proc/{}/environ", pid), kMaxFileBytes);
+  std::string_view rest = environment ? *environment : std::string_view();
+  while (!rest.empty()) {
+    const std::string_view entry = rest.substr(0, rest.find('\0'));
+    if (entry == mark) return true;
+    rest.remove_prefix(std::min(rest.size(), entry.size() + 1));
+  }
+  return false;
+}
+
 void become_subreaper() {
   ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
   struct sigaction action{};
@@ -196,13 +196,20 @@ void become_subreaper() {
   }
 }
 
+void keep_out_of_trees(pid_t child) { leaders().insert(child); }
+void let_go(pid_t child) { leaders().erase(child); }
+
 ProcessTree::ProcessTree(pid_t leader, std::string mark) : leader_(leader), mark_(std::move(mark)) {
   leaders().insert(leader_);
 }
 
-ProcessTree::~ProcessTree() { leaders().erase(leader_); }
+ProcessTree::~ProcessTree() {
+  leaders().erase(leader_);
+  memory_.remove_leftovers();
+}
 
 std::size_t ProcessTree::sweep(Action action) {
+  memory_.note(leader_);
   if (!may_have_members()) {
     if (action == Action::kKill) ::kill(-leader_, SIGKILL);
     return 0;
@@ -211,6 +218,7 @@ std::size_t ProcessTree::sweep(Action action) {
   const std::vector<ProcessInfo> tree = members(all);
   for (const ProcessInfo& member : tree) {
     seen_[member.pid] = member.start_ticks;
+    memory_.note(member.pid);
     if (member.session != leader_) sessions_.insert(member.session);
   }
   if (action == Action::kKill) {

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "base/unique_fd.h"
+#include "supervisor/shared_memory.h"
 
 namespace yoke::supervisor {
 
@@ -55,9 +56,18 @@ bool send_signal(const UniqueFd& pidfd, int signal);
 // SIGKILL to this very process, never to another that got its pid. False if it has ended.
 bool kill_process(const ProcessInfo& process);
 
+// Whether the entry `mark`, NAME=VALUE, is in the environment that the process was started with, as
+// far as it can be read and the process has not overwritten it.
+bool has_mark(pid_t pid, std::string_view mark);
+
 // Makes this process the one that orphans below it come back to, and lets it wait for children even
 // if it was started with SIGCHLD ignored. For the whole process, for good; may be repeated.
 void become_subreaper();
+
+// A child of ours that is no part of a tree although it has a session of its own: it is not looked
+// at and not reaped, until it is let go. On the thread that starts children.
+void keep_out_of_trees(pid_t child);
+void let_go(pid_t child);
 
 class ProcessTree {
  public:
@@ -65,6 +75,7 @@ class ProcessTree {
   // keeps its pid, and the group and session of that number, from being used again. `mark` is an
   // entry NAME=VALUE of the leader's environment that no other tree has.
   ProcessTree(pid_t leader, std::string mark);
+  // Removes what the tree's processes left in /dev/shm, as far as a sweep has seen them with it.
   ~ProcessTree();
   ProcessTree(const ProcessTree&) = delete;
   ProcessTree& operator=(const ProcessTree&) = delete;
@@ -85,6 +96,7 @@ class ProcessTree {
   std::string mark_;
   std::map<pid_t, std::uint64_t> seen_;  // Members by pid, with their start.
   std::set<pid_t> sessions_;             // That members made.
+  SharedMemory memory_;
 };
 
 }  // namespace yoke::supervisor

@@ -12,8 +12,13 @@ bool Ending::was_stable() const {
 }
 
 RestartDecision RestartPolicy::after(const Ending& ending) {
-  if (ending.failure == FailureClass::kBadModel || ending.failure == FailureClass::kBadArguments) {
-    return {};  // The same again would end the same way.
+  switch (ending.failure) {
+    case FailureClass::kBadModel:
+    case FailureClass::kBadArguments:
+    case FailureClass::kWrongOutput:
+      return {};  // The same again would end the same way.
+    default:
+      break;
   }
   if (ending.was_ready) {
     load_failures_ = 0;

@@ -53,6 +53,7 @@ TEST(RestartPolicy, DoesNotRepeatWhatCannotWork) {
   RestartPolicy policy;
   EXPECT_FALSE(policy.after({FailureClass::kBadModel, false, 0ms}).restart);
   EXPECT_FALSE(policy.after({FailureClass::kBadArguments, false, 0ms}).restart);
+  EXPECT_FALSE(policy.after({FailureClass::kWrongOutput, false, 0ms}).restart);
 }
 
 TEST(RestartPolicy, TakesAnotherPortAtOnceButNotForEver) {

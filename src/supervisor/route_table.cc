@@ -10,6 +10,8 @@ std::string_view name_of(InstanceState state) {
       return "planned";
     case InstanceState::kStarting:
       return "starting";
+    case InstanceState::kChecking:
+      return "checking";
     case InstanceState::kReady:
       return "ready";
     case InstanceState::kDraining:

@@ -13,11 +13,12 @@
 
 #include "base/error.h"
 #include "config/load_options.h"
+#include "engines/install.h"
 #include "http/client.h"
 
 namespace yoke::supervisor {
 
-enum class InstanceState { kPlanned, kStarting, kReady, kDraining, kStopped, kFailed };
+enum class InstanceState { kPlanned, kStarting, kChecking, kReady, kDraining, kStopped, kFailed };
 
 // "planned", "starting", ...: stable, for API replies and metrics.
 std::string_view name_of(InstanceState state);
@@ -36,8 +37,10 @@ struct Route {
   std::string model;
   config::ServerType type = config::ServerType::kLlm;
   InstanceState state = InstanceState::kPlanned;
-  http::Endpoint endpoint{};                      // Where it answers when ready.
-  std::uint64_t start = 0;                        // Counts the engine's processes, from 1.
+  http::Endpoint endpoint{};  // Where it answers when ready.
+  std::uint64_t start = 0;    // Counts the engine's processes, from 1.
+  std::string key{};          // That the engine asks for; secret.
+  engines::EngineKind kind = engines::EngineKind::kLlamaCpp;
   std::string engine{};                           // "llama.cpp 0.5.0"
   std::string backend{};                          // "cpu"
   int pid = 0;                                    // 0: no process.

@@ -14,10 +14,12 @@
 #include <boost/asio/io_context.hpp>
 
 #include "supervisor/child_process.h"
+#include "supervisor/guard.h"
 
 namespace {
 
 using yoke::supervisor::ChildProcess;
+using yoke::supervisor::Guard;
 using Arguments = std::vector<std::string>;
 
 // Should a test forget one of these processes, it ends by itself.
@@ -152,16 +154,26 @@ int slow_helper(const Arguments&) {
 
 std::string own_path() { return std::filesystem::read_symlink("/proc/self/exe").string(); }
 
+void become_nameless() {
+  std::string program = own_path();
+  std::string mode = "sleep";
+  char* const argv[] = {program.data(), mode.data(), nullptr};
+  char* const no_environment[] = {nullptr};
+  ::execve(program.c_str(), argv, no_environment);
+}
+
 // Ends and leaves an orphan in no way recognisable that holds the pipe.
 int escape(const Arguments&) {
-  fork_helper({.name = "escaped", .new_session = true, .orphan = true}, [](int) {
-    std::string program = own_path();
-    std::string mode = "sleep";
-    char* const argv[] = {program.data(), mode.data(), nullptr};
-    char* const no_environment[] = {nullptr};
-    ::execve(program.c_str(), argv, no_environment);
-  });
+  fork_helper({.name = "escaped", .new_session = true, .orphan = true},
+              [](int) { become_nameless(); });
   return 0;
+}
+
+// A helper that shows neither its descent nor, as programs that set their title do, its
+// environment.
+int nameless_helper(const Arguments& args) {
+  fork_helper({.name = "nameless", .orphan = true}, [](int) { become_nameless(); });
+  return ready_and_sleep(args);
 }
 
 // What it was started with, a line each.
@@ -198,6 +210,36 @@ int supervise(const Arguments&) {
   return 0;
 }
 
+// Starts a child in the given mode that a guard watches, and passes on what it says.
+std::unique_ptr<ChildProcess> start_guarded(boost::asio::io_context& context, Guard& guard,
+                                            const std::string& mode) {
+  bool ready = false;
+  auto child =
+      ChildProcess::spawn(context.get_executor(), {.argv = {own_path(), mode}, .guard = &guard},
+                          [&ready](std::string_view line) {
+                            dprintf(STDOUT_FILENO, "%s\n", std::string(line).c_str());
+                            ready = ready || line == "ready";
+                          });
+  if (!child) std::exit(96);
+  dprintf(STDOUT_FILENO, "leader %d\n", (*child)->pid());
+  while (!ready) context.run_one_for(std::chrono::seconds(10));
+  return std::move(*child);
+}
+
+// Guards a child, and ends well when its input does.
+int guarded(const Arguments& args) {
+  boost::asio::io_context context;
+  auto guard = Guard::start();
+  if (!guard) return 1;
+  const auto child = start_guarded(context, **guard, args.at(1));
+  std::unique_ptr<ChildProcess> second;
+  // A line of input starts another child.
+  for (std::string line; std::getline(std::cin, line);) {
+    second = start_guarded(context, **guard, line);
+  }
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -209,8 +251,10 @@ int main(int argc, char** argv) {
       {"exit-on-term", exit_on_term},
       {"family", family},
       {"flood", flood},
+      {"guarded", guarded},
       {"ignore-term", ignore_term},
       {"lines", lines},
+      {"nameless", nameless_helper},
       {"partial", [](const Arguments&) { return std::printf("no line end") > 0 ? 0 : 1; }},
       {"report", report},
       {"segv", [](const Arguments&) { return crash(SIGSEGV); }},
@@ -218,6 +262,8 @@ int main(int argc, char** argv) {
       {"sleep", ready_and_sleep},
       {"slow-helper", slow_helper},
       {"supervise", supervise},
+      {std::string(yoke::supervisor::kGuardCommand),
+       [](const Arguments&) { return yoke::supervisor::run_guard(); }},
   };
   const auto mode = args.empty() ? modes.end() : modes.find(args[0]);
   if (mode == modes.end()) {

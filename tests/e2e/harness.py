@@ -78,6 +78,12 @@ def processes_marked(mark):
     return [pid for pid in found if is_running(pid)]
 
 
+def environment_of(pid):
+    """That the process was started with."""
+    entries = pathlib.Path(f"/proc/{pid}/environ").read_text(errors="replace").split("\0")
+    return dict(entry.split("=", 1) for entry in entries if "=" in entry)
+
+
 def die_with_parent():
     """In a child before it becomes another program: a test that is killed leaves nothing behind."""
     PR_SET_PDEATHSIG = 1
@@ -154,14 +160,24 @@ class Yoke:
 
         return until(look, f"model {model} is {state}", limit_s)
 
+    def engine_key(self, model):
+        """What the model's engine asks everybody for."""
+        environment = environment_of(self.instance(model)["pid"])
+        return environment.get("LLAMA_API_KEY") or environment.get("VLLM_API_KEY")
+
+    def engine_headers(self, model):
+        key = self.engine_key(model)
+        return {"Authorization": f"Bearer {key}"} if key else {}
+
     def engine_get(self, model, path):
         """Asks the model's engine itself."""
         with Connection(self.instance(model)["port"]) as connection:
-            return connection.ask("GET", path).json()
+            return connection.ask("GET", path, headers=self.engine_headers(model)).json()
 
     def engine_post(self, model, path, body):
+        headers = self.engine_headers(model)
         with Connection(self.instance(model)["port"], limit_s=REAL_LIMIT_S) as connection:
-            return connection.ask("POST", path, body).json()
+            return connection.ask("POST", path, body, headers).json()
 
     def metric(self, name):
         line = re.search(rf"^{re.escape(name)} (\S+)$", self.get("/metrics").body.decode(), re.M)
@@ -187,6 +203,14 @@ class Yoke:
 
     def left_over(self):
         return processes_marked(self.mark)
+
+    def guards(self):
+        """The processes that end its engines should it be killed."""
+        def name(pid):
+            with contextlib.suppress(OSError):
+                return pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
+
+        return {pid for pid in self.left_over() if name(pid) == "yoke-guard"}
 
     def stop(self):
         """Ends Yoke as the system does; checks that it ends well and takes its engines along."""
@@ -241,7 +265,10 @@ class Sandbox:
 
     def serve(self, models, server=(), engine=FAKE_ENGINE, engines=(), env=()):
         file = self.write_config(models, server, engine, engines=engines)
-        yoke = Yoke(file, self.environment(**dict(env)))
+        # Servers that run side by side can't share what they remember; one after another do.
+        alone = all(yoke.stopped for yoke in self.servers)
+        state = self.directory / ("state" if alone else f"state-{len(self.servers)}")
+        yoke = Yoke(file, self.environment(**{"XDG_STATE_HOME": str(state), **dict(env)}))
         self.servers.append(yoke)
         yoke.wait_until_listening()
         return yoke

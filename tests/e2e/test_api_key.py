@@ -67,9 +67,9 @@ class ApiKeyTest(E2eTest):
             self.assertNotIn(KEY.encode(), self.yoke.get(path, self.headers).body)
         self.assertNotIn(KEY, self.yoke.log())
 
-        engines = [pid for pid in self.yoke.left_over() if pid != self.yoke.pid]
-        self.assertEqual(len(engines), 2)
-        for pid in (*engines, self.yoke.pid):
+        children = [pid for pid in self.yoke.left_over() if pid != self.yoke.pid]
+        self.assertEqual(len(children), 3, "two engines and the guard")
+        for pid in (*children, self.yoke.pid):
             for file in ("cmdline", "environ"):
                 text = pathlib.Path(f"/proc/{pid}/{file}").read_bytes()
                 self.assertNotIn(KEY.encode(), text, f"{file} of process {pid}")

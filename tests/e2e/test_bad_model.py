@@ -1,5 +1,6 @@
 """Model files that are missing, cut or something else: the server lives on and says so."""
 
+import pathlib
 import struct
 import time
 import unittest
@@ -83,13 +84,27 @@ class TruncatedModelTest(E2eTest):
         instance = yoke.instance("half")
         self.assertEqual((instance["state"], instance["restarts"], instance["pid"]),
                          ("failed", 0, 0))
-        self.assertEqual([pid for pid in yoke.left_over() if pid != yoke.pid], [])
+        commands = [pathlib.Path(f"/proc/{pid}/cmdline").read_bytes() for pid in yoke.left_over()]
+        self.assertEqual([line for line in commands if b"llama-server" in line], [])
 
         file.write_bytes(whole)
         reply = yoke.chat("half", "What is the capital of France? One word.", temperature=0,
                           max_tokens=16, limit_s=REAL_LIMIT_S)
         self.assertEqual(reply.status, 200, reply)
         self.assertIn("Paris", reply.text())
+
+    def test_bad_file_is_tried_with_one_backend_only(self):
+        file = self.sandbox.directory / "cut.gguf"
+        file.write_bytes(REAL_MODEL_FILE.read_bytes()[:1 << 20])
+        yoke = self.sandbox.serve(
+            {"cut": {**REAL_MODEL, "model_path": str(file), "backends": ["vulkan", "cpu"]}},
+            engine=None, engines={"software_devices": True})
+        self.check_error(yoke.chat("cut", limit_s=60), 503, "model_file_invalid", "incomplete")
+        verdict = [line for line in yoke.log().splitlines() if "Model cut:" in line]
+        self.assertEqual(len([line for line in verdict if "(bad_model)" in line]), 1, verdict)
+        self.assertEqual(yoke.instance("cut")["restarts"], 0)
+        quarantines = yoke.get("/yoke/v1/quarantine").json()["quarantines"]
+        self.assertEqual(quarantines, [], "a bad file says nothing about a backend")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The commands that talk to a server: ps, logs, run."""
 
+import http.server
 import json
 import os
 import pty
@@ -7,7 +8,9 @@ import re
 import select
 import signal
 import socket
+import socketserver
 import subprocess
+import threading
 import time
 import unittest
 
@@ -155,9 +158,15 @@ class CliTest(E2eTest):
                 self.check_failure(self.command("ps", url=url), 2, url)
 
     def test_url_of_something_else(self):
-        # An engine speaks HTTP too, but not Yoke's own API.
+        # An engine speaks HTTP too, but not Yoke's own API; it asks for a key that only Yoke has.
         url = f"http://127.0.0.1:{self.yoke.instance('smollm2')['port']}"
-        self.check_failure(self.command("ps", url=url), 1, url, "--url")
+        self.check_failure(self.command("ps", url=url), 1, url, "API key")
+        with socketserver.TCPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as other:
+            thread = threading.Thread(target=other.handle_request)
+            thread.start()
+            url = f"http://127.0.0.1:{other.server_address[1]}"
+            self.check_failure(self.command("ps", url=url), 1, url, "--url")
+            thread.join()
 
     def test_misspelt_command(self):
         self.check_failure(self.command("serv"), 2, "'serv'", "yoke serve")

@@ -116,11 +116,32 @@ class FailoverTest(E2eTest):
         yoke = self.serve_one("tokens=9;load_ms=2000", {"start_timeout": "500ms"})
         os.kill(yoke.instance("chat")["pid"], signal.SIGKILL)
         until(lambda: yoke.instance("chat")["state"] != "ready", "the death is noticed")
+        begin = time.monotonic()
         reply = yoke.chat("chat", seed=5)
+        waited = time.monotonic() - begin
         self.check_error(reply, 503, "model_loading")
+        self.assertGreaterEqual(waited, 0.5)
+        self.assertLess(waited, 1.5)
         self.assertGreater(int(reply.headers["retry-after"]), 0)
         yoke.wait_for_state("chat", "ready")
         self.assertEqual(yoke.chat("chat", seed=5).text(), fake_text(5, 9))
+
+    def test_stream_waits_no_longer_than_others(self):
+        yoke = self.serve_one(f"tokens=9;load_ms=3000;crash_after_tokens=4;"
+                              f"once_file={self.once_file()}", {"start_timeout": "500ms"})
+        with yoke.stream("chat", seed=5) as events:
+            events = list(events)
+        self.assertEqual(content_of([*events[:-1], "[DONE]"]), fake_text(5, 4))
+        self.assertEqual(json.loads(events[-1])["error"]["code"], "model_loading")
+
+    def test_limit_is_one_for_all_engines_that_a_request_waits_for(self):
+        yoke = self.serve_one("tokens=9;load_ms=1500;crash_after_tokens=0",
+                              {"start_timeout": "2s"})
+        begin = time.monotonic()
+        reply = yoke.chat("chat", seed=5)
+        waited = time.monotonic() - begin
+        self.check_error(reply, 503, "model_loading")
+        self.assertLess(waited, 3)
 
     def test_time_to_the_first_continued_token(self):
         """At most the engine's own start plus 300 ms."""

@@ -102,7 +102,8 @@ class StartTest(E2eTest):
     def test_two_servers_on_one_port(self):
         models = {"a": self.sandbox.fake_model()}
         first = self.sandbox.serve(models)
-        file = self.sandbox.write_config(models, {"listen": f"127.0.0.1:{first.port}"})
+        other = {"state_dir": str(self.sandbox.directory / "other")}
+        file = self.sandbox.write_config(models, {"listen": f"127.0.0.1:{first.port}", **other})
         self.assertIn(f"{first.port}", self.serve_in_vain(file))
         self.assertEqual(first.get("/health").status, 200)
 

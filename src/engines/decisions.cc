@@ -1,0 +1,206 @@
+#include "engines/decisions.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+
+#include <fmt/format.h>
+
+namespace yoke::engines {
+namespace {
+
+using config::FlashAttention;
+using config::LoadOptions;
+using config::ServerType;
+
+constexpr std::string_view kCpu = "cpu";
+
+// An engine looks for clients that have left between two batches. Two cores compute this many
+// tokens of a small model in a quarter of a second; 128 are not faster there, and 512 by a fifth.
+constexpr int kCpuBatch = 64;
+constexpr int kBatch = 2048;
+// After the device was lost with the usual ones.
+constexpr int kSmallerBatch = 128;
+
+// What a known fact may depend on.
+struct Case {
+  const LoadOptions& options;
+  std::string_view backend;
+  const hardware::Machine* machine;
+};
+
+bool is_llm(const Case& it) { return it.options.server_type == ServerType::kLlm; }
+
+template <class Predicate>
+bool has_device(const Case& it, Predicate predicate) {
+  return it.machine != nullptr &&
+         std::ranges::any_of(it.machine->devices, [&](const hardware::Device& device) {
+           return !device.software && predicate(device);
+         });
+}
+
+bool has_quantized_v(const Case& it) { return config::is_quantized(it.options.cache_type_v); }
+
+bool takes_whole_texts(const Case& it) { return !is_llm(it); }
+
+bool is_radv_on_strix(const Case& it) {
+  return it.backend == "vulkan" && is_llm(it) && has_device(it, [](const hardware::Device& device) {
+           return device.gfx && device.gfx->value.starts_with("gfx115");
+         });
+}
+
+bool has_unified_memory(const Case& it) {
+  return it.backend != kCpu &&
+         has_device(it, [](const hardware::Device& device) { return device.memory.unified; });
+}
+
+// What is published about engines and drivers, and certain enough to go by.
+struct KnownFact {
+  std::string_view setting;
+  std::string_view value;
+  bool (*holds)(const Case&);
+  std::string_view why;
+  std::string_view source;
+};
+
+constexpr std::array kKnownFacts{
+    KnownFact{"flash_attn", "on", has_quantized_v,
+              "A quantized cache_type_v needs flash attention, on this backend too.",
+              "llama.cpp: \"quantized V cache requires flash_attn to be enabled\""},
+    KnownFact{"n_ubatch", "2048", takes_whole_texts,
+              "A text is taken in one batch or not at all, so it must fit into one.",
+              "llama.cpp: \"input is too large to process. increase the physical batch size\""},
+    KnownFact{"n_ubatch", "1024", is_radv_on_strix,
+              "RADV reads prompts fastest with at most 1024 tokens at once here, and long batches "
+              "run into the kernel's watchdog.",
+              "hogeheer499-commits/strix-halo-guide; llama.cpp #27306"},
+    KnownFact{"fit_memory", "false", has_unified_memory,
+              "Where the GPU uses the host's memory, the engine does not count that when it fits "
+              "its options.",
+              "llama.cpp #22592, #22922"}};
+
+const KnownFact* known_fact(std::string_view setting, const Case& it) {
+  const auto found = std::ranges::find_if(kKnownFacts, [&](const KnownFact& fact) {
+    return fact.setting == setting && fact.holds(it);
+  });
+  return found == kKnownFacts.end() ? nullptr : &*found;
+}
+
+Decision by_fact(const KnownFact& fact) {
+  return {std::string(fact.setting), std::string(fact.value), DecidedBy::kKnownFact,
+          std::string(fact.why), std::string(fact.source)};
+}
+
+Decision by_user(std::string setting, std::string value) {
+  return {std::move(setting), std::move(value), DecidedBy::kUser, "The configuration says so.", ""};
+}
+
+Decision by_default(std::string setting, std::string value, std::string why) {
+  return {std::move(setting), std::move(value), DecidedBy::kDefault, std::move(why), ""};
+}
+
+Decision flash_attention(const Case& it) {
+  const FlashAttention mode = it.options.flash_attn;
+  if (mode != FlashAttention::kAuto) return by_user("flash_attn", std::string(name_of(mode)));
+  if (const KnownFact* fact = known_fact("flash_attn", it)) return by_fact(*fact);
+  return by_default("flash_attn", "auto",
+                    "The engine finds out at its start whether the backend can compute it.");
+}
+
+// How many tokens are computed at once, if the user says nothing.
+Decision physical_batch(const Case& it, bool smaller) {
+  if (smaller && is_llm(it)) {
+    return {"n_ubatch", std::to_string(kSmallerBatch), DecidedBy::kMeasured,
+            "The device was lost with larger batches on this machine.", "llama.cpp #21724, #25664"};
+  }
+  if (const KnownFact* fact = known_fact("n_ubatch", it)) return by_fact(*fact);
+  if (it.backend == kCpu) {
+    return by_default("n_ubatch", std::to_string(kCpuBatch),
+                      "A CPU is hardly faster with more, and an engine notices a client that left "
+                      "only between two batches.");
+  }
+  return by_default("n_ubatch", std::to_string(kBatch), "A GPU reads prompts faster with more.");
+}
+
+int number_of(const Decision& decision) {
+  int number = 0;
+  std::from_chars(decision.value.data(), decision.value.data() + decision.value.size(), number);
+  return number;
+}
+
+// What the user leaves open of the two follows what he sets: n_ubatch is never more than n_batch.
+void decide_batches(const Case& it, bool smaller, LoadDecisions& made) {
+  const int batch = it.options.n_batch;
+  const int ubatch = it.options.n_ubatch;
+  Decision physical =
+      ubatch > 0 ? by_user("n_ubatch", std::to_string(ubatch)) : physical_batch(it, smaller);
+  if (ubatch == 0 && batch > 0 && physical.by != DecidedBy::kMeasured) {
+    physical = by_default("n_ubatch", std::to_string(batch), "As many as n_batch.");
+  } else if (batch > 0 && number_of(physical) > batch) {
+    physical.value = std::to_string(batch);
+  }
+  made.options.n_ubatch = number_of(physical);
+
+  Decision logical = by_user("n_batch", std::to_string(batch));
+  if (batch == 0) {
+    const bool one_by_one = physical.by == DecidedBy::kMeasured || it.backend == kCpu;
+    const int usual = one_by_one && is_llm(it) ? made.options.n_ubatch : kBatch;
+    logical = by_default("n_batch", std::to_string(std::max(usual, made.options.n_ubatch)),
+                         "What is computed at once, or more of it.");
+  }
+  made.options.n_batch = number_of(logical);
+  made.decisions.push_back(std::move(logical));
+  made.decisions.push_back(std::move(physical));
+}
+
+Decision fit_memory(const Case& it) {
+  if (it.options.fit_memory) return by_user("fit_memory", "true");
+  if (const KnownFact* fact = known_fact("fit_memory", it)) return by_fact(*fact);
+  return by_default("fit_memory", "false",
+                    "What is configured is what runs, or the model fails to load.");
+}
+
+Decision memory_lock(const Case& it) {
+  if (!it.options.mlock) return by_user("mlock", "false");
+  return by_default("mlock", "true",
+                    "A model that is swapped out answers many times slower than one in memory.");
+}
+
+Decision gpu_layers(const Case& it) {
+  const int layers = it.options.n_gpu_layers;
+  if (layers >= 0) return by_user("n_gpu_layers", std::to_string(layers));
+  return by_default("n_gpu_layers", "-1", "All of them: layers on the CPU slow the others down.");
+}
+
+}  // namespace
+
+std::string_view name_of(DecidedBy by) {
+  switch (by) {
+    case DecidedBy::kUser:
+      return "user";
+    case DecidedBy::kMeasured:
+      return "measured";
+    case DecidedBy::kKnownFact:
+      return "known_fact";
+    case DecidedBy::kDefault:
+      return "default";
+  }
+  return "unknown";
+}
+
+LoadDecisions decide(const LoadOptions& options, std::string_view backend,
+                     const hardware::Machine* machine, bool smaller) {
+  const Case it{options, backend, machine};
+  LoadDecisions made{options, {}};
+  made.decisions.push_back(flash_attention(it));
+  if (made.decisions.back().value == name_of(FlashAttention::kOn)) {
+    made.options.flash_attn = FlashAttention::kOn;
+  }
+  decide_batches(it, smaller, made);
+  made.decisions.push_back(fit_memory(it));
+  made.decisions.push_back(memory_lock(it));
+  if (backend != kCpu) made.decisions.push_back(gpu_layers(it));
+  return made;
+}
+
+}  // namespace yoke::engines

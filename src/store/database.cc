@@ -1,0 +1,182 @@
+#include "store/database.h"
+
+#include <cerrno>
+#include <filesystem>
+#include <system_error>
+
+#include <fmt/format.h>
+
+namespace yoke::store {
+namespace {
+
+constexpr int kBusyLimitMs = 2000;
+
+bool is_no_space(int result, int system_error) {
+  return result == SQLITE_FULL || system_error == ENOSPC || system_error == EDQUOT ||
+         system_error == EFBIG;
+}
+
+std::string hint_for(int result, int system_error, const std::string& dir) {
+  if (is_no_space(result, system_error)) {
+    return fmt::format("Free some space in {}, or set state_dir in [server].", dir);
+  }
+  switch (result) {
+    case SQLITE_READONLY:
+    case SQLITE_PERM:
+    case SQLITE_CANTOPEN:
+    case SQLITE_AUTH:
+      return fmt::format("Make {} and what is in it writable, or set state_dir in [server].", dir);
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+      return "Close the program that has the file open.";
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+      return "The next start of Yoke puts the file aside and begins a new one.";
+    default:
+      // A limit or quota is reported like a broken disk.
+      return fmt::format(
+          "See that the disk of {} has room and works, or set state_dir in [server].", dir);
+  }
+}
+
+// Why the last call for this connection failed.
+tl::unexpected<Error> failure(sqlite3* handle) {
+  const int result = sqlite3_errcode(handle);
+  const int system_error =
+      result == SQLITE_IOERR || result == SQLITE_CANTOPEN ? sqlite3_system_errno(handle) : 0;
+  const char* name = sqlite3_db_filename(handle, "main");
+  if (name == nullptr || *name == '\0') {
+    return fail(kStoreFailed, fmt::format("What is kept in memory: {}.", sqlite3_errmsg(handle)));
+  }
+  const std::filesystem::path file(name);
+  std::string reason = is_no_space(result, system_error) ? "there is no space left"
+                                                         : std::string(sqlite3_errmsg(handle));
+  if (system_error != 0) {
+    reason += fmt::format(" ({})", std::generic_category().message(system_error));
+  }
+  return fail(kStoreFailed, fmt::format("{} can't be used: {}.", name, reason),
+              hint_for(result, system_error, file.parent_path().string()));
+}
+
+}  // namespace
+
+Statement& Statement::bind(std::string_view value) {
+  // An empty string_view may have no address, which would be a NULL.
+  const char* const data = value.empty() ? "" : value.data();
+  const int result = sqlite3_bind_text64(statement_.get(), ++bound_, data, value.size(),
+                                         SQLITE_TRANSIENT, SQLITE_UTF8);
+  if (failed_ == SQLITE_OK) failed_ = result;
+  return *this;
+}
+
+Statement& Statement::bind(std::int64_t value) {
+  const int result = sqlite3_bind_int64(statement_.get(), ++bound_, value);
+  if (failed_ == SQLITE_OK) failed_ = result;
+  return *this;
+}
+
+Statement& Statement::bind(double value) {
+  const int result = sqlite3_bind_double(statement_.get(), ++bound_, value);
+  if (failed_ == SQLITE_OK) failed_ = result;
+  return *this;
+}
+
+Result<bool> Statement::step() {
+  if (failed_ != SQLITE_OK) {
+    return fail(kStoreFailed, fmt::format("A value can't be kept: {}.", sqlite3_errstr(failed_)));
+  }
+  column_ = 0;
+  const int result = sqlite3_step(statement_.get());
+  if (result == SQLITE_ROW) return true;
+  if (result == SQLITE_DONE) return false;
+  return failure(sqlite3_db_handle(statement_.get()));
+}
+
+Result<void> Statement::run() {
+  while (true) {
+    YOKE_TRY(const bool row, step());
+    if (!row) return {};
+  }
+}
+
+std::string Statement::text() {
+  const int column = column_++;
+  // The text first: asking for it may change the length.
+  const unsigned char* const data = sqlite3_column_text(statement_.get(), column);
+  const int size = sqlite3_column_bytes(statement_.get(), column);
+  if (data == nullptr) return {};
+  return {data, data + size};
+}
+
+std::int64_t Statement::integer() { return sqlite3_column_int64(statement_.get(), column_++); }
+
+double Statement::real() { return sqlite3_column_double(statement_.get(), column_++); }
+
+Result<Database> Database::open(const std::string& path) {
+  sqlite3* handle = nullptr;
+  const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
+  const int result = sqlite3_open_v2(path.c_str(), &handle, flags, nullptr);
+  if (handle == nullptr) {
+    return fail(kStoreFailed, fmt::format("{} can't be opened: {}.", path, sqlite3_errstr(result)));
+  }
+  Database database(handle);
+  if (result != SQLITE_OK) return failure(handle);
+  sqlite3_busy_timeout(handle, kBusyLimitMs);
+  return database;
+}
+
+Result<void> Database::run(const char* sql) {
+  if (sqlite3_exec(handle_.get(), sql, nullptr, nullptr, nullptr) == SQLITE_OK) return {};
+  return failure(handle_.get());
+}
+
+Result<Statement> Database::prepare(std::string_view sql) {
+  sqlite3_stmt* statement = nullptr;
+  const int result = sqlite3_prepare_v2(handle_.get(), sql.data(), static_cast<int>(sql.size()),
+                                        &statement, nullptr);
+  if (result != SQLITE_OK) return failure(handle_.get());
+  return Statement(statement);
+}
+
+Result<std::int64_t> Database::number(std::string_view sql) {
+  YOKE_TRY(Statement statement, prepare(sql));
+  YOKE_TRY(const bool row, statement.step());
+  return row ? statement.integer() : 0;
+}
+
+std::size_t Database::changes() const {
+  return static_cast<std::size_t>(sqlite3_changes64(handle_.get()));
+}
+
+Result<void> Database::copy_to(Database& other) {
+  sqlite3_backup* const backup =
+      sqlite3_backup_init(other.handle_.get(), "main", handle_.get(), "main");
+  if (backup == nullptr) return failure(other.handle_.get());
+  sqlite3_backup_step(backup, -1);
+  if (sqlite3_backup_finish(backup) != SQLITE_OK) return failure(other.handle_.get());
+  return {};
+}
+
+bool Database::is_damaged() const {
+  const int result = sqlite3_errcode(handle_.get());
+  return result == SQLITE_CORRUPT || result == SQLITE_NOTADB;
+}
+
+Result<Transaction> Transaction::begin(Database& database) {
+  // At once for writing: a reader that becomes a writer later may fail as busy without a wait.
+  YOKE_CHECK(database.run("BEGIN IMMEDIATE"));
+  return Transaction(database);
+}
+
+Transaction::~Transaction() {
+  // After some failures SQLite has done this already, and says so: there is nothing to do about it.
+  if (database_ != nullptr) static_cast<void>(database_->run("ROLLBACK"));
+}
+
+Result<void> Transaction::commit() {
+  YOKE_CHECK(database_->run("COMMIT"));
+  database_ = nullptr;
+  return {};
+}
+
+}  // namespace yoke::store

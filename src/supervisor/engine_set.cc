@@ -1,0 +1,142 @@
+#include "supervisor/engine_set.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "base/log.h"
+#include "engines/backend_environment.h"
+#include "engines/model_format.h"
+#include "engines/vllm_install.h"
+#include "supervisor/engine_probe.h"
+
+namespace yoke::supervisor {
+namespace {
+
+using engines::EngineInstall;
+using engines::EngineKind;
+
+constexpr std::string_view kCpu = "cpu";
+
+bool needs(const config::Config& config, EngineKind kind) {
+  return std::ranges::any_of(config.models, [kind](const config::ModelConfig& model) {
+    return engines::engine_kind_for(model.options.model_path) == kind;
+  });
+}
+
+std::vector<EngineInstall> installs_of(const EngineSet& set) {
+  std::vector<EngineInstall> installs;
+  for (const Engine& engine : set.llama_cpp) installs.push_back(engine.install);
+  return installs;
+}
+
+const Engine* find(const EngineSet& set, const EngineInstall& install) {
+  const auto found = std::ranges::find_if(
+      set.llama_cpp, [&](const Engine& engine) { return engine.install.server == install.server; });
+  return found == set.llama_cpp.end() ? nullptr : &*found;
+}
+
+// Those that can be used, the preferred one of each backend; an error if there is none.
+io::Task<Result<std::vector<Engine>>> probe_llama_cpp_engines(std::vector<EngineInstall> installs) {
+  std::vector<Engine> found;
+  std::optional<Error> problem;
+  for (const EngineInstall& candidate : installs) {
+    auto probing = probe_llama_cpp(candidate);
+    auto capabilities = co_await std::move(probing);
+    if (capabilities) {
+      auto asking = with_backend(candidate);
+      EngineInstall install = co_await std::move(asking);
+      const bool known = std::ranges::any_of(
+          found, [&](const Engine& engine) { return engine.install.backend == install.backend; });
+      if (!known) found.push_back({std::move(install), std::move(*capabilities)});
+      continue;
+    }
+    log::warning("An engine is left out: {}", capabilities.error().text());
+    if (!problem) problem = std::move(capabilities.error());
+  }
+  if (found.empty() && problem) co_return fail(std::move(*problem));
+  co_return found;
+}
+
+io::Task<Result<Engine>> probe_vllm_engine(config::EnginesConfig engines) {
+  YOKE_CO_TRY(EngineInstall install, engines::find_vllm(engines));
+  auto probing = probe_vllm(install);
+  YOKE_CO_TRY(engines::Capabilities capabilities, co_await std::move(probing));
+  co_return Engine{std::move(install), std::move(capabilities)};
+}
+
+// PyTorch on ROCm listens to CUDA's name too, and wants both to say the same.
+std::vector<std::pair<std::string, std::string>> for_pytorch(
+    std::vector<std::pair<std::string, std::string>> variables) {
+  const auto hip = std::ranges::find(variables, "HIP_VISIBLE_DEVICES",
+                                     &std::pair<std::string, std::string>::first);
+  if (hip != variables.end()) variables.emplace_back("CUDA_VISIBLE_DEVICES", hip->second);
+  return variables;
+}
+
+EngineChoice choose_vllm(const EngineSet& set, const hardware::Machine* machine,
+                         const config::EnginesConfig& engines) {
+  EngineChoice choice;
+  if (!set.vllm) {
+    const std::string why = set.no_vllm ? set.no_vllm->text() : "It is not installed.";
+    choice.ruled_out.push_back({"vllm", why});
+    return choice;
+  }
+  Engine engine = *set.vllm;
+  engine.driver = engines::driver_of(machine, engine.install.backend);
+  auto needed = engines::backend_environment(engine.install.backend, machine, engines);
+  engine.env = for_pytorch(std::move(needed.variables));
+  engine.notes = std::move(needed.notes);
+  choice.engines.push_back(std::move(engine));
+  return choice;
+}
+
+}  // namespace
+
+io::Task<Result<EngineSet>> probe_engines(const config::Config& config) {
+  EngineSet set;
+  if (needs(config, EngineKind::kLlamaCpp) || config.models.empty()) {
+    YOKE_CO_TRY(auto installs, engines::engines_of_each_backend(config.engines));
+    auto probing = probe_llama_cpp_engines(std::move(installs));
+    YOKE_CO_TRY(set.llama_cpp, co_await std::move(probing));
+  }
+  if (needs(config, EngineKind::kVllm)) {
+    auto probing = probe_vllm_engine(config.engines);
+    auto engine = co_await std::move(probing);
+    if (engine) {
+      set.vllm = std::move(*engine);
+    } else {
+      log::warning("vLLM can't be used: {}", engine.error().text());
+      set.no_vllm = std::move(engine.error());
+    }
+  }
+  co_return set;
+}
+
+EngineChoice choose_engines(const EngineSet& set, const hardware::Machine* machine,
+                            const config::EnginesConfig& engines,
+                            const config::LoadOptions& options) {
+  if (engines::engine_kind_for(options.model_path) == EngineKind::kVllm) {
+    return choose_vllm(set, machine, engines);
+  }
+  engines::BackendChoice chosen =
+      engines::choose_backends(installs_of(set), machine, engines, options);
+  EngineChoice choice{{}, std::move(chosen.ruled_out), {}};
+  for (engines::Candidate& candidate : chosen.candidates) {
+    const Engine* probed = find(set, candidate.install);
+    if (probed == nullptr) continue;  // It is one of those that were given.
+    choice.engines.push_back({probed->install, probed->capabilities, std::move(candidate.env),
+                              std::move(candidate.driver), std::move(candidate.notes)});
+  }
+  const auto cpu = std::ranges::find_if(
+      set.llama_cpp, [](const Engine& engine) { return engine.install.backend == kCpu; });
+  if (cpu != set.llama_cpp.end()) choice.reference = *cpu;
+  return choice;
+}
+
+bool needs_devices(const EngineSet& set, const config::LoadOptions& options) {
+  if (engines::engine_kind_for(options.model_path) == EngineKind::kVllm) return true;
+  return engines::needs_devices(installs_of(set), options);
+}
+
+}  // namespace yoke::supervisor

@@ -1,0 +1,44 @@
+// The engines that are installed, asked what they can do, and those of them that a model may run
+// with. On the control loop's thread.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "base/result.h"
+#include "config/config.h"
+#include "engines/backend_choice.h"
+#include "hardware/machine.h"
+#include "io/task.h"
+#include "supervisor/engine_start.h"
+
+namespace yoke::supervisor {
+
+struct EngineSet {
+  std::vector<Engine> llama_cpp;  // At most one for a backend.
+  std::optional<Engine> vllm;
+  std::optional<Error> no_vllm;  // Why there is none.
+};
+
+// What a model may be started with, best first, and why the rest is not there.
+struct EngineChoice {
+  std::vector<Engine> engines;
+  std::vector<engines::RuledOut> ruled_out;
+  // Whose answers are taken for right: llama.cpp's on the CPU.
+  std::optional<Engine> reference;
+};
+
+// Those that the models of the configuration need. Blocks no longer than each of them takes to say
+// what it can do, at most ten seconds (vLLM: a minute). kEngineNotFound; kEngineUnusable or
+// kSpawnFailed if llama.cpp is needed and none can be used.
+io::Task<Result<EngineSet>> probe_engines(const config::Config& config);
+
+// `machine`: null where no device was looked for.
+EngineChoice choose_engines(const EngineSet& set, const hardware::Machine* machine,
+                            const config::EnginesConfig& engines,
+                            const config::LoadOptions& options);
+
+// Whether choose_engines() needs to know the devices.
+bool needs_devices(const EngineSet& set, const config::LoadOptions& options);
+
+}  // namespace yoke::supervisor
