@@ -5,6 +5,7 @@
 #include "base/units.h"
 #include "engines/model_file.h"
 #include "engines/model_format.h"
+#include "io/sleep.h"
 #include "io/wait_for_one.h"
 #include "supervisor/answer_probe.h"
 #include "supervisor/instance.h"
@@ -20,6 +21,7 @@ constexpr auto kAnswerLimit = 5min;
 // A large model on a CPU reads a few tokens a second.
 constexpr auto kReferenceLimit = 30min;
 constexpr auto kStopGrace = 5s;
+constexpr auto kDeathNotice = 500ms;
 // Reading a larger file twice, and its prompt on the CPU, takes minutes: only if the user asks.
 constexpr std::uint64_t kMaxBytesUnasked = 16ull << 30;
 constexpr int kRoomForAnswer = 64;
@@ -134,11 +136,17 @@ io::Task<std::optional<Instance::Ended>> Instance::check_answers() {
   }
   std::optional<Ended> ended;
   if (!answer) {
-    ended = load_error(FailureClass::kGpuHang, {kEngineFailed,
-                                                "The engine did not answer when its answers were "
-                                                "to be compared: " +
-                                                    answer.error().message,
-                                                {}});
+    // Its connection closes before the kernel has told of its end.
+    auto dying = child_->wait();
+    auto limit = io::sleep_for(kDeathNotice);
+    const auto end = co_await io::wait_for_one(std::move(dying), std::move(limit));
+    if (end.index() == 0) co_return describe_end(std::get<0>(end), false);
+    const bool silent = answer.error().code == kTimeout;
+    ended = load_error(silent ? FailureClass::kGpuHang : FailureClass::kCrash,
+                       {kEngineFailed,
+                        "The engine did not answer when its answers were to be compared: " +
+                            answer.error().message,
+                        {}});
   } else {
     const engines::Agreement agreement = engines::compare(*reference, *answer);
     context_.history.put(store::CheckRecord{known, agreement.agrees, agreement.distance,

@@ -152,7 +152,7 @@ class AnswerCheckTest(E2eTest):
         yoke = self.serve("vulkan:crash_after_tokens=2;vulkan:crash_signal=SEGV")
         self.check_chat(yoke, "cpu")
         self.assertEqual(self.count(f"vulkan {CHAT}"), 0)
-        self.assertIsNotNone(candidate(yoke, "chat", "vulkan")["quarantine"])
+        self.assertEqual(candidate(yoke, "chat", "vulkan")["quarantine"]["failure"], "crash")
 
 
 class RealAnswerCheckTest(E2eTest):
