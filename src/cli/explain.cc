@@ -8,9 +8,9 @@
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include "base/json_fields.h"
+#include "base/shell_words.h"
 #include "cli/answer_view.h"
 #include "cli/local_time.h"
 #include "cli/quarantine.h"
@@ -37,21 +37,6 @@ std::vector<std::string> strings_of(const json::value& reply, std::string_view n
     if (const json::string* text = item.if_string()) strings.emplace_back(*text);
   }
   return strings;
-}
-
-// As a shell takes them.
-std::string shell_line(const std::vector<std::string>& words) {
-  constexpr std::string_view kPlain =
-      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-";
-  std::vector<std::string> quoted;
-  for (const std::string& word : words) {
-    std::string& text = quoted.emplace_back(word);
-    if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) continue;
-    text = "'";
-    for (const char c : word) text += c == '\'' ? std::string("'\\''") : std::string(1, c);
-    text += "'";
-  }
-  return printable(fmt::format("{}", fmt::join(quoted, " ")));
 }
 
 // Paragraphs under titles, wrapped at the terminal's width.
@@ -180,7 +165,7 @@ void add_commands(Page& page, const json::value& reply) {
   const std::vector<std::string> command = strings_of(reply, "command");
   if (!command.empty()) {
     page.title("Command");
-    page.verbatim(shell_line(command));
+    page.verbatim(printable(shell_line(command)));
   }
   const std::vector<std::string> machines = strings_of(reply, "multi_node");
   if (machines.empty()) return;

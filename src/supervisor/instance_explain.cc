@@ -3,8 +3,8 @@
 #include <cmath>
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
+#include "base/shell_words.h"
 #include "engines/launch.h"
 #include "engines/model_format.h"
 #include "engines/vllm.h"
@@ -20,21 +20,11 @@ constexpr std::size_t kFailuresToShow = 20;
 constexpr double kRoomBesideWeights = 1.2;
 constexpr std::size_t kMaxNodes = 64;
 
-// As a shell takes it.
-std::string quoted(const std::string& word) {
-  constexpr std::string_view kPlain =
-      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-";
-  if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) return word;
-  std::string text = "'";
-  for (const char c : word) text += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return text + "'";
-}
-
-std::string shell_line(const engines::CommandLine& command) {
-  std::vector<std::string> words;
-  for (const auto& [name, value] : command.env) words.push_back(name + "=" + quoted(value));
-  for (const std::string& word : command.argv) words.push_back(quoted(word));
-  return fmt::format("{}", fmt::join(words, " "));
+// With what is set in the environment before it.
+std::string to_start(const engines::CommandLine& command) {
+  std::string line;
+  for (const auto& [name, value] : command.env) line += name + "=" + shell_quoted(value) + " ";
+  return line + shell_line(command.argv);
 }
 
 // What vLLM can have of this machine, in bytes.
@@ -99,7 +89,7 @@ std::vector<std::string> Instance::commands_for_several_machines() const {
       engines::vllm_multi_node(vllm.install, vllm.capabilities, decisions_.options, model_.name,
                                route_.endpoint.port, hosts);
   std::vector<std::string> lines;
-  if (commands) std::ranges::transform(*commands, std::back_inserter(lines), shell_line);
+  if (commands) std::ranges::transform(*commands, std::back_inserter(lines), to_start);
   return lines;
 }
 
