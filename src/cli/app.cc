@@ -29,6 +29,7 @@
 #include "cli/quarantine.h"
 #include "cli/run_command.h"
 #include "cli/serve.h"
+#include "cli/show.h"
 #include "cli/terminal.h"
 #include "hardware/probe.h"
 #include "supervisor/guard.h"
@@ -56,6 +57,7 @@ class CommandLine {
   void add_engine();
   void add_explain();
   void add_quarantine();
+  void add_show();
   static void add_connect(CLI::App& command, ConnectOptions& options);
   Error explain(const CLI::ParseError& error) const;
   Error unexpected(const std::string& word) const;
@@ -77,6 +79,7 @@ class CommandLine {
   EngineInstallOptions install_;
   ExplainOptions explain_;
   QuarantineOptions quarantine_;
+  ShowOptions show_;
 };
 
 CommandLine::CommandLine() {
@@ -92,6 +95,7 @@ CommandLine::CommandLine() {
   add_engine();
   add_explain();
   add_quarantine();
+  add_show();
 }
 
 void CommandLine::add_serve() {
@@ -228,6 +232,15 @@ void CommandLine::add_quarantine() {
       return clear->parsed() ? quarantine_clear(quarantine_) : quarantine_list(quarantine_);
     };
   });
+}
+
+void CommandLine::add_show() {
+  CLI::App* command = app_.add_subcommand("show", "Show what a GGUF file is, without loading it");
+  command->add_option("FILE", show_.file, "The file; of a split model the first")->required();
+  command->add_flag("--json", show_.json, "As JSON");
+  command->add_flag("--template", show_.chat_template, "Only its chat template");
+  command->add_flag("--tensors", show_.tensors, "List its tensors");
+  command->final_callback([this] { command_ = [this] { return cli::show(show_); }; });
 }
 
 void CommandLine::add_connect(CLI::App& command, ConnectOptions& options) {
