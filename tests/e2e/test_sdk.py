@@ -4,7 +4,7 @@ import os
 import subprocess
 import unittest
 
-from harness import E2eTest
+from harness import REAL_LIMIT_S, REAL_MODEL, E2eTest
 
 LIMIT_S = 200
 
@@ -17,7 +17,12 @@ class SdkTest(E2eTest):
                                    "vectors": self.sandbox.fake_model(server_type="embedding")})
         for model in ("chat", "fragile", "vectors"):
             fake.wait_for_state(model, "ready")
-        environment = self.sandbox.environment(YOKE_URL=real.url, YOKE_FAKE_URL=fake.url)
+        # Mesa's lavapipe plays the GPU.
+        vulkan = self.sandbox.serve({"smollm2": {**REAL_MODEL, "answer_check": "off"}}, engine=None,
+                                    engines={"software_devices": True})
+        vulkan.wait_for_state("smollm2", "ready", REAL_LIMIT_S)
+        environment = self.sandbox.environment(YOKE_URL=real.url, YOKE_FAKE_URL=fake.url,
+                                               YOKE_VULKAN_URL=vulkan.url)
         done = subprocess.run(["node", "--test", "openai_test.mjs"], cwd=os.environ["SDK_DIR"],
                               env=environment, timeout=LIMIT_S, text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

@@ -175,6 +175,23 @@ test("engine that is killed within a stream", async () => {
   assert.notEqual((await instance(process.env.YOKE_URL, model)).pid, pid);
 });
 
+test("engine on Vulkan that is killed within a stream", async () => {
+  const url = process.env.YOKE_VULKAN_URL;
+  const before = await instance(url, model);
+  assert.equal(before.backend, "vulkan");
+  const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: "none", maxRetries: 0 });
+  const stream = await client.chat.completions.create({
+    model, messages: [{ role: "user", content: "Tell me about the sea." }], temperature: 0,
+    max_tokens: 20, stream: true, stream_options: { include_usage: true } });
+  const reply = await read(stream, async (piece) => {
+    if (piece === 5) process.kill(before.pid, "SIGKILL");
+  });
+  assert.equal(reply.ids, 1);
+  assert.equal(reply.reason, "length");
+  assert.equal(reply.usage.completion_tokens, 20);
+  assert.equal((await instance(url, model)).backend, "cpu");
+});
+
 test("stream that can't go on elsewhere", async () => {
   const stream = await fake.chat.completions.create({
     model: "chat", messages: question, n: 2, stream: true, fake: "tokens=9;crash_after_tokens=4" });
