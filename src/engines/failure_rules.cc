@@ -37,6 +37,9 @@ constexpr std::string_view kPermission =
     "again.";
 constexpr std::string_view kWrongBuild =
     "This engine was not built for the GPU: install one that was, or use another backend.";
+constexpr std::string_view kOlderDriver =
+    "The GPU's driver is older than the engine needs: update it, or install the engine for CUDA 12 "
+    "(`tools/get_llama_cpp.py --backend cuda --cuda 12`).";
 constexpr std::string_view kLibrary =
     "A library that the engine needs is missing: install it, or run `make engine` again.";
 constexpr std::string_view kDraft =
@@ -117,6 +120,7 @@ constexpr auto kRules = std::to_array<FailureRule>({
     {kDeviceLost, "ErrorDeviceLost", {}},
     {kDeviceLost, "VK_ERROR_DEVICE_LOST", {}},
     {kDeviceLost, "The CS has been cancelled because the context is lost", {}},
+    {kLoadFailed, "the provided PTX was compiled with an unsupported toolchain", kOlderDriver},
     {kLoadFailed, "no kernel image is available for execution on the device", kWrongBuild},
     {kLoadFailed, "ROCm error: invalid device function", kWrongBuild},
     {kGpuFault, "ROCm error", {}},

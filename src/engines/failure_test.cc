@@ -360,5 +360,16 @@ TEST(FailureClassNames, AreStableAndEachHasASummary) {
   EXPECT_EQ(summaries.size(), names.size());
 }
 
+TEST(ClassifyFailure, ADriverThatIsTooOldForTheCudaModuleIsNoFault) {
+  const std::vector<std::string> log{
+      "0.00.900.100 E CUDA error: the provided PTX was compiled with an unsupported toolchain.",
+      "0.00.900.101 E   current device: 0, in function ggml_cuda_mul at ggml-cuda.cu:108",
+      "ggml-cuda.cu:108: CUDA error"};
+  const Failure failure = classify_failure({.signal = SIGABRT}, log, Phase::kStarting);
+  EXPECT_EQ(failure.cls, FailureClass::kLoadFailed);
+  EXPECT_NE(failure.summary.find("driver"), std::string::npos);
+  EXPECT_NE(failure.evidence_line.find("PTX"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace yoke::engines
