@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Any
 
 import fetch
+from engine_tree import engines_home, read_manifest
 from fetch import SetupError
 
 NAME = "vllm"
@@ -81,19 +82,6 @@ class Job:
 
 
 # ---- what is installed ----
-
-
-def engines_home() -> Path:
-    named = os.environ.get("YOKE_ENGINE_DIR")
-    return Path(named) if named else fetch.data_home() / "engines"
-
-
-def read_manifest(home: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads((home / "engine.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return manifest if isinstance(manifest, dict) else {}
 
 
 def is_installed(home: Path, version: str) -> bool:

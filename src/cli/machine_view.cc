@@ -56,15 +56,7 @@ class Block {
 
  private:
   void add_wrapped(std::string before, std::string_view value) {
-    constexpr std::size_t kLeast = 20;
-    const std::size_t room =
-        width_ == 0 ? 0 : std::max(width_, before.size() + kLeast) - before.size();
-    for (const std::string& line : wrap(safe(value), room)) {
-      text_ += before + line;
-      text_.erase(text_.find_last_not_of(' ') + 1);
-      text_ += "\n";
-      before.assign(before.size(), ' ');
-    }
+    text_ += wrap_behind(std::move(before), safe(value), width_);
   }
 
   std::size_t width_;

@@ -1,5 +1,7 @@
 #include "cli/text_wrap.h"
 
+#include <algorithm>
+
 #include "cli/terminal.h"
 
 namespace yoke::cli {
@@ -22,6 +24,19 @@ std::vector<std::string> wrap(std::string_view text, std::size_t width) {
     }
   }
   return lines;
+}
+
+std::string wrap_behind(std::string label, std::string_view value, std::size_t width) {
+  constexpr std::size_t kLeast = 20;
+  const std::size_t room = width == 0 ? 0 : std::max(width, label.size() + kLeast) - label.size();
+  std::string text;
+  for (const std::string& line : wrap(value, room)) {
+    text += label + line;
+    text.erase(text.find_last_not_of(' ') + 1);
+    text += "\n";
+    label.assign(label.size(), ' ');
+  }
+  return text;
 }
 
 }  // namespace yoke::cli

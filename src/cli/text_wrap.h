@@ -12,4 +12,8 @@ namespace yoke::cli {
 // one line.
 std::vector<std::string> wrap(std::string_view text, std::size_t width);
 
+// A value behind its label, as lines that each end with a newline; the further ones begin under the
+// value. The value gets 20 columns at least. `width`: of the terminal, 0 for any.
+std::string wrap_behind(std::string label, std::string_view value, std::size_t width);
+
 }  // namespace yoke::cli
