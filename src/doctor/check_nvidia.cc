@@ -1,7 +1,9 @@
-// NVIDIA's kernel driver: is it there, is it new enough, does it stay loaded?
+// NVIDIA: is the kernel driver there, is it new enough, does it stay loaded? Are CUDA's libraries
+// there?
 #include <algorithm>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "doctor/check_subjects.h"
 #include "doctor/text.h"
@@ -52,6 +54,32 @@ Finding driver(const CheckInput& input, const Device& device) {
   return finding;
 }
 
+// Without them llama.cpp's module for CUDA is not loaded, and the engine computes on the CPU.
+Finding libraries(const CheckInput& input, const Device& device) {
+  Finding finding{.id = "cuda-libraries", .title = "CUDA's libcudart and libcublas"};
+  const CudaLibraries& cuda = input.state.cuda;
+  if (!cuda.versions.empty()) {
+    finding.found = fmt::format("of CUDA {}", fmt::join(cuda.versions, " and "));
+    return finding;
+  }
+  const bool other = has_other_backend(device, Backend::kCuda);
+  finding.severity = other ? Severity::kInfo : Severity::kWarning;
+  finding.wanted = "of CUDA 12 or 13, where the dynamic linker finds them";
+  finding.why =
+      "Engines for CUDA are linked to them and compute on the CPU without (CUDA Installation Guide "
+      "for Linux, runtime libraries)";
+  if (cuda.unlinked_dir.empty()) {
+    finding.found = "not found";
+    finding.fix =
+        "Install cuda-cudart and libcublas of CUDA 12 or 13 from NVIDIA's package repository";
+  } else {
+    finding.found = "in " + cuda.unlinked_dir + ", which the dynamic linker does not know";
+    finding.fix = fmt::format("echo {} | sudo tee /etc/ld.so.conf.d/cuda.conf && sudo ldconfig",
+                              cuda.unlinked_dir);
+  }
+  return finding;
+}
+
 Finding persistence(bool on) {
   Finding finding{.id = "nvidia-persistence",
                   .title = "Persistence of the NVIDIA driver",
@@ -79,6 +107,7 @@ void check_nvidia(const CheckInput& input, std::vector<Finding>& findings) {
   }
   if (first == nullptr) return;
   findings.push_back(driver(input, *first));
+  if (!input.state.nvidia_version.empty()) findings.push_back(libraries(input, *first));
   if (persistent) findings.push_back(persistence(*persistent));
 }
 

@@ -488,6 +488,21 @@ TEST(CheckNvidia, TheDriversAgeIsJudged) {
   EXPECT_EQ(severity("odd"), Severity::kOk);
 }
 
+TEST(CheckNvidia, LibrariesOfCudaAreLookedFor) {
+  Box box;
+  box.gpu().vendor = hardware::Vendor::kNvidia;
+  box.gpu().backends.clear();
+  EXPECT_EQ(find(box.check(), "cuda-libraries"), nullptr);  // The driver comes first.
+  box.state.nvidia_version = "580.95.05";
+  EXPECT_EQ(box.check("cuda-libraries").severity, Severity::kWarning);
+  box.state.cuda.unlinked_dir = "/usr/local/cuda-13.0/lib64";
+  EXPECT_THAT(box.check("cuda-libraries").fix, testing::HasSubstr("/usr/local/cuda-13.0/lib64"));
+  box.gpu().backends = {{Backend::kVulkan, true, ""}};
+  EXPECT_EQ(box.check("cuda-libraries").severity, Severity::kInfo);
+  box.state.cuda = {{13}, ""};
+  EXPECT_EQ(box.check("cuda-libraries").severity, Severity::kOk);
+}
+
 TEST(CheckNvidia, PersistenceIsWorthKnowing) {
   Box box;
   box.gpu().vendor = hardware::Vendor::kNvidia;

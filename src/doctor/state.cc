@@ -212,6 +212,7 @@ SystemState read_state(const HostFiles& files, const hardware::Machine& machine)
   });
   if (amd) read_packages(files, state);
   state.nvidia_version = line_or_empty(files, "/sys/module/nvidia/version");
+  if (!state.nvidia_version.empty()) state.cuda = read_cuda_libraries(files);
   read_process(files, state);
   read_groups(files, state);
   read_swap(files, state);

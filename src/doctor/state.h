@@ -11,6 +11,7 @@
 #include <sys/types.h>
 #include <vector>
 
+#include "doctor/cuda_libraries.h"
 #include "doctor/distribution.h"
 #include "hardware/backend_verdicts.h"
 #include "hardware/host_files.h"
@@ -64,6 +65,7 @@ struct SystemState {
   std::string firmware_version;
   bool packaged_firmware = false;  // amdgpu-dkms-firmware is installed.
   std::string nvidia_version;      // Of the kernel module; empty: not loaded.
+  CudaLibraries cuda;              // Only read where NVIDIA's driver is.
 
   Account account;                           // That this process has.
   bool may_lock_any = false;                 // CAP_IPC_LOCK.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <thread>
 
 #include <fmt/format.h>
 
@@ -15,9 +16,12 @@ using config::ServerType;
 
 constexpr std::string_view kCpu = "cpu";
 
-// An engine looks for clients that have left between two batches. Two cores compute this many
-// tokens of a small model in a quarter of a second; 128 are not faster there, and 512 by a fifth.
-constexpr int kCpuBatch = 64;
+// An engine looks for clients that have left between two batches. Two cores compute 64 tokens of a
+// small model in a quarter of a second; 128 are not faster there, and 512 by a fifth. Sixteen cores
+// read prompts three times as fast with 512 as with 64.
+constexpr int kCpuBatchPerThread = 32;
+constexpr int kLeastCpuBatch = 64;
+constexpr int kMostCpuBatch = 512;
 constexpr int kBatch = 2048;
 // After the device was lost with the usual ones.
 constexpr int kSmallerBatch = 128;
@@ -52,6 +56,23 @@ bool is_radv_on_strix(const Case& it) {
 bool has_unified_memory(const Case& it) {
   return it.backend != kCpu &&
          has_device(it, [](const hardware::Device& device) { return device.memory.unified; });
+}
+
+// A Vulkan driver that computes on the processor is as slow as that.
+bool computes_on_processor(const Case& it) {
+  if (it.backend == kCpu) return true;
+  return it.machine != nullptr && !it.machine->devices.empty() &&
+         std::ranges::all_of(it.machine->devices, &hardware::Device::software);
+}
+
+// A power of two.
+int cpu_batch(const Case& it) {
+  double threads = it.options.threads;
+  if (threads <= 0 && it.machine != nullptr) threads = it.machine->host.cpu.usable_threads;
+  if (threads <= 0) threads = std::thread::hardware_concurrency();
+  int batch = kLeastCpuBatch;
+  while (batch < kMostCpuBatch && batch * 2 <= threads * kCpuBatchPerThread) batch *= 2;
+  return batch;
 }
 
 // What is published about engines and drivers, and certain enough to go by.
@@ -114,10 +135,10 @@ Decision physical_batch(const Case& it, bool smaller) {
             "The device was lost with larger batches on this machine.", "llama.cpp #21724, #25664"};
   }
   if (const KnownFact* fact = known_fact("n_ubatch", it)) return by_fact(*fact);
-  if (it.backend == kCpu) {
-    return by_default("n_ubatch", std::to_string(kCpuBatch),
-                      "A CPU is hardly faster with more, and an engine notices a client that left "
-                      "only between two batches.");
+  if (computes_on_processor(it)) {
+    return by_default("n_ubatch", std::to_string(cpu_batch(it)),
+                      "So many threads are hardly faster with more, and an engine notices a client "
+                      "that left only between two batches.");
   }
   return by_default("n_ubatch", std::to_string(kBatch), "A GPU reads prompts faster with more.");
 }
@@ -143,7 +164,7 @@ void decide_batches(const Case& it, bool smaller, LoadDecisions& made) {
 
   Decision logical = by_user("n_batch", std::to_string(batch));
   if (batch == 0) {
-    const bool one_by_one = physical.by == DecidedBy::kMeasured || it.backend == kCpu;
+    const bool one_by_one = physical.by == DecidedBy::kMeasured || computes_on_processor(it);
     const int usual = one_by_one && is_llm(it) ? made.options.n_ubatch : kBatch;
     logical = by_default("n_batch", std::to_string(std::max(usual, made.options.n_ubatch)),
                          "What is computed at once, or more of it.");

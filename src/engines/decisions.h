@@ -30,7 +30,8 @@ struct LoadDecisions {
 };
 
 // `machine` may be null. `smaller`: the device was lost with the usual batches, so small ones are
-// taken (what was measured).
+// taken (what was measured). The number of threads on a CPU is the options', else the machine's,
+// else what the system says.
 LoadDecisions decide(const config::LoadOptions& options, std::string_view backend,
                      const hardware::Machine* machine, bool smaller);
 

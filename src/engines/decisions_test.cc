@@ -45,11 +45,35 @@ Batches batches(const LoadOptions& options, std::string_view backend,
 }
 
 TEST(Decide, TakesBatchesThatFitTheBackend) {
-  EXPECT_EQ(batches({}, "cpu"), (Batches{64, 64}));
   EXPECT_EQ(batches({}, "vulkan"), (Batches{2048, 2048}));
   EXPECT_EQ(batches({}, "rocm"), (Batches{2048, 2048}));
   EXPECT_EQ(batches({}, ""), (Batches{2048, 2048}));
   EXPECT_EQ(decision(decide({}, "cpu", nullptr, false), "n_ubatch").by, DecidedBy::kDefault);
+}
+
+TEST(Decide, TakesLargerBatchesOnMoreProcessors) {
+  const auto on_threads = [](int threads) {
+    LoadOptions options;
+    options.threads = threads;
+    return batches(options, "cpu");
+  };
+  EXPECT_EQ(on_threads(1), (Batches{64, 64}));
+  EXPECT_EQ(on_threads(3), (Batches{64, 64}));
+  EXPECT_EQ(on_threads(6), (Batches{128, 128}));
+  EXPECT_EQ(on_threads(16), (Batches{512, 512}));
+  EXPECT_EQ(on_threads(128), (Batches{512, 512}));
+  hardware::Machine machine;
+  machine.host.cpu.usable_threads = 8;
+  EXPECT_EQ(batches({}, "cpu", &machine), (Batches{256, 256}));
+}
+
+TEST(Decide, TakesAProcessorThatPlaysAGpuForWhatItIs) {
+  hardware::Machine machine;
+  machine.host.cpu.usable_threads = 2;
+  machine.devices.emplace_back().software = true;
+  EXPECT_EQ(batches({}, "vulkan", &machine), (Batches{64, 64}));
+  machine.devices.emplace_back();
+  EXPECT_EQ(batches({}, "vulkan", &machine), (Batches{2048, 2048}));
 }
 
 TEST(Decide, LeavesTheUsersBatchesAlone) {

@@ -98,11 +98,13 @@ io::Task<Result<void>> ControlLoop::Impl::begin(config::Config config,
   become_subreaper();
   YOKE_CO_TRY(history, History::open(config.server.state_dir));
   auto probing = probe_engines(config);
-  YOKE_CO_TRY(const EngineSet engines, co_await std::move(probing));
+  YOKE_CO_TRY(EngineSet engines, co_await std::move(probing));
   const bool look = std::ranges::any_of(config.models, [&](const config::ModelConfig& model) {
     return needs_devices(engines, model.options);
   });
   if (look) machine = detect();
+  auto asking = ask_devices(engines, machine ? &*machine : nullptr, config);
+  co_await std::move(asking);
   auto started = Guard::start();
   if (started) {
     guard = std::move(*started);

@@ -29,7 +29,7 @@ constexpr std::string_view kVllmHint =
     "Install it again with `yoke engine install vllm`, or correct [engines] vllm.";
 
 io::Task<Result<std::string>> output_of(engines::EngineInstall install,
-                                        std::vector<std::string> arguments) {
+                                        std::vector<std::string> arguments, Variables env = {}) {
   const bool vllm = install.kind == engines::EngineKind::kVllm;
   const std::chrono::seconds limit = vllm ? kVllmLimit : kLimit;
   const std::string command =
@@ -40,6 +40,7 @@ io::Task<Result<std::string>> output_of(engines::EngineInstall install,
   spec.argv = {install.server.string()};
   spec.argv.insert(spec.argv.end(), arguments.begin(), arguments.end());
   spec.drop_env_prefixes = engines::hidden_env_prefixes(install.kind);
+  spec.env = std::move(env);
   spec.working_dir = install.dir;  // See Instance: it loads modules from there.
   auto sink = [&output](std::string_view line) {
     if (output.size() < kMaxOutput) output.append(line).push_back('\n');
@@ -84,8 +85,9 @@ io::Task<Result<engines::Capabilities>> probe_llama_cpp(engines::EngineInstall i
   co_return engines::parse_capabilities(version, help);
 }
 
-io::Task<Result<std::vector<engines::EngineDevice>>> probe_devices(engines::EngineInstall install) {
-  auto asking = output_of(install, {"--list-devices"});
+io::Task<Result<std::vector<engines::EngineDevice>>> probe_devices(engines::EngineInstall install,
+                                                                   Variables env) {
+  auto asking = output_of(install, {"--list-devices"}, std::move(env));
   YOKE_CO_TRY(const std::string output, co_await std::move(asking));
   co_return engines::parse_devices(output);
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -13,12 +14,15 @@
 
 namespace yoke::supervisor {
 
+using Variables = std::vector<std::pair<std::string, std::string>>;
+
 // Runs `--version` and `--help`, each for ten seconds at most. kSpawnFailed, or kEngineUnusable.
 io::Task<Result<engines::Capabilities>> probe_llama_cpp(engines::EngineInstall install);
 
 // Runs `--list-devices`, for ten seconds at most: it loads the drivers of GPUs, which may hang or
-// crash. kSpawnFailed, or kEngineUnusable.
-io::Task<Result<std::vector<engines::EngineDevice>>> probe_devices(engines::EngineInstall install);
+// crash. `env` is what its backend needs. kSpawnFailed, or kEngineUnusable.
+io::Task<Result<std::vector<engines::EngineDevice>>> probe_devices(engines::EngineInstall install,
+                                                                   Variables env = {});
 
 // The same llama-server with its backend, which is asked for with probe_devices() if nobody knows
 // it; it stays empty where the devices say nothing.

@@ -15,6 +15,7 @@ namespace {
 
 using engines::EngineInstall;
 using engines::EngineKind;
+using engines::RuledOut;
 
 constexpr std::string_view kCpu = "cpu";
 
@@ -34,6 +35,41 @@ const Engine* find(const EngineSet& set, const EngineInstall& install) {
   const auto found = std::ranges::find_if(
       set.llama_cpp, [&](const Engine& engine) { return engine.install.server == install.server; });
   return found == set.llama_cpp.end() ? nullptr : &*found;
+}
+
+const RuledOut* find_without_device(const EngineSet& set, std::string_view backend) {
+  const auto found = std::ranges::find(set.without_device, backend, &RuledOut::backend);
+  return found == set.without_device.end() ? nullptr : &*found;
+}
+
+// Of the engines for GPUs one for each backend that a model would be tried with.
+std::vector<Engine> engines_to_ask(const EngineSet& set, const hardware::Machine* machine,
+                                   const config::Config& config) {
+  std::vector<Engine> asked;
+  for (const config::ModelConfig& model : config.models) {
+    for (Engine& engine : choose_engines(set, machine, config.engines, model.options).engines) {
+      const std::string& backend = engine.install.backend;
+      if (engine.install.kind != EngineKind::kLlamaCpp || backend.empty() || backend == kCpu) {
+        continue;
+      }
+      const bool known = std::ranges::any_of(
+          asked, [&](const Engine& other) { return other.install.backend == backend; });
+      if (!known) asked.push_back(std::move(engine));
+    }
+  }
+  return asked;
+}
+
+// Why the engine can't compute on a GPU; nothing if it can.
+io::Task<std::optional<std::string>> no_device(Engine engine) {
+  auto probing = probe_devices(engine.install, engine.env);
+  const auto devices = co_await std::move(probing);
+  if (!devices) co_return devices.error().text();
+  if (!devices->empty()) co_return std::nullopt;
+  co_return fmt::format(
+      "`{} --list-devices` lists none, so it would compute on the CPU: `yoke doctor` says what is "
+      "missing.",
+      engine.install.server.string());
 }
 
 // Those that can be used, the preferred one of each backend; an error if there is none.
@@ -125,6 +161,10 @@ EngineChoice choose_engines(const EngineSet& set, const hardware::Machine* machi
   for (engines::Candidate& candidate : chosen.candidates) {
     const Engine* probed = find(set, candidate.install);
     if (probed == nullptr) continue;  // It is one of those that were given.
+    if (const RuledOut* out = find_without_device(set, candidate.install.backend)) {
+      choice.ruled_out.push_back(*out);
+      continue;
+    }
     choice.engines.push_back({probed->install, probed->capabilities, std::move(candidate.env),
                               std::move(candidate.driver), std::move(candidate.notes)});
   }
@@ -132,6 +172,18 @@ EngineChoice choose_engines(const EngineSet& set, const hardware::Machine* machi
       set.llama_cpp, [](const Engine& engine) { return engine.install.backend == kCpu; });
   if (cpu != set.llama_cpp.end()) choice.reference = *cpu;
   return choice;
+}
+
+io::Task<void> ask_devices(EngineSet& set, const hardware::Machine* machine,
+                           const config::Config& config) {
+  for (Engine& engine : engines_to_ask(set, machine, config)) {
+    std::string backend = engine.install.backend;
+    auto asking = no_device(std::move(engine));
+    auto why = co_await std::move(asking);
+    if (!why) continue;
+    log::warning("The engine for {} is left out: {}", backend, *why);
+    set.without_device.push_back({std::move(backend), std::move(*why)});
+  }
 }
 
 bool needs_devices(const EngineSet& set, const config::LoadOptions& options) {

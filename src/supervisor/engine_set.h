@@ -17,7 +17,8 @@ namespace yoke::supervisor {
 struct EngineSet {
   std::vector<Engine> llama_cpp;  // At most one for a backend.
   std::optional<Engine> vllm;
-  std::optional<Error> no_vllm;  // Why there is none.
+  std::optional<Error> no_vllm;                   // Why there is none.
+  std::vector<engines::RuledOut> without_device;  // Of llama_cpp: those that would use the CPU.
 };
 
 // What a model may be started with, best first, and why the rest is not there.
@@ -37,6 +38,12 @@ io::Task<Result<EngineSet>> probe_engines(const config::Config& config);
 EngineChoice choose_engines(const EngineSet& set, const hardware::Machine* machine,
                             const config::EnginesConfig& engines,
                             const config::LoadOptions& options);
+
+// Asks the engines for GPUs that the models of the configuration would be tried with which devices
+// they see, each with the environment that it would be started with. Those that see none, or can't
+// say, choose_engines() rules out from then on. Blocks ten seconds at most for each of them.
+io::Task<void> ask_devices(EngineSet& set, const hardware::Machine* machine,
+                           const config::Config& config);
 
 // Whether choose_engines() needs to know the devices.
 bool needs_devices(const EngineSet& set, const config::LoadOptions& options);

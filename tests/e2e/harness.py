@@ -253,6 +253,20 @@ class Sandbox:
         file.with_name(file.name + ".fake").write_text("max_lifetime_s=300;" + script)
         return {"model_path": str(file), **options}
 
+    def install_fake_engines(self, version="0.5.0", backends=("vulkan", "cpu")):
+        """The fake engine as installed ones, in place of those of an earlier call; gives the
+        environment that lets Yoke find them and no other."""
+        engines = self.directory / "engines"
+        shutil.rmtree(engines, ignore_errors=True)
+        for backend in backends:
+            directory = engines / f"llama.cpp-{version}" / backend
+            directory.mkdir(parents=True)
+            shutil.copy(FAKE_ENGINE, directory / "llama-server")
+            (directory / "engine.json").write_text(json.dumps(
+                {"name": "llama.cpp", "version": version, "backend": backend}))
+        return {"YOKE_ENGINE_DIR": str(engines),
+                "XDG_DATA_HOME": str(self.directory / "data")}
+
     def write_config(self, models, server=(), engine=FAKE_ENGINE, name="yoke.toml", engines=()):
         """`engine`: the llama-server to use; None is what is installed."""
         tables = {"server": {"listen": "127.0.0.1:0", **dict(server)}, "engines": dict(engines)}

@@ -54,9 +54,35 @@ class FallbackTest(E2eTest):
                                "VK_ICD_FILENAMES": "/nonexistent.json"})
         self.assertEqual(yoke.instance("smollm2")["backend"], "cpu")
 
+    def test_device_that_the_engine_does_not_see(self):
+        """The detector finds it, and the engine would compute on the CPU as "vulkan"."""
+        yoke = self.serve(env={"GGML_VK_VISIBLE_DEVICES": "9"})
+        self.assertEqual(yoke.instance("smollm2")["backend"], "cpu")
+        ruled_out = yoke.get("/yoke/v1/explain?model=smollm2").json()["ruled_out"]
+        why = {entry["backend"]: entry["why"] for entry in ruled_out}["vulkan"]
+        self.assertIn("--list-devices` lists none", why)
+
     def test_user_may_choose(self):
         yoke = self.serve(backends=["cpu"])
         self.assertEqual(yoke.instance("smollm2")["backend"], "cpu")
+
+
+class DeviceListTest(E2eTest):
+    def serve(self, script):
+        models = {"chat": self.sandbox.fake_model("tokens=3", backends=["vulkan", "cpu"])}
+        env = {**self.sandbox.install_fake_engines(), "FAKE_ENGINE_SCRIPT": script}
+        yoke = self.sandbox.serve(models, engine=None, engines=SOFTWARE, env=env)
+        yoke.wait_for_state("chat", "ready")
+        return yoke
+
+    def test_engine_that_lists_no_device_is_left_out(self):
+        yoke = self.serve("vulkan:devices=none")
+        self.assertEqual(yoke.instance("chat")["backend"], "cpu")
+        self.assertIn("The engine for vulkan is left out", yoke.log())
+        self.assertEqual(yoke.get("/yoke/v1/explain?model=chat").json()["failures"], [])
+
+    def test_engine_that_lists_one_is_taken(self):
+        self.assertEqual(self.serve("tokens=3").instance("chat")["backend"], "vulkan")
 
 
 class HangTest(E2eTest):

@@ -6,12 +6,11 @@ when it loads the model; what is left out after that is left out because Yoke re
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import unittest
 
-from harness import FAKE_ENGINE, YOKE, E2eTest, fake_text, until
+from harness import YOKE, E2eTest, fake_text, until
 
 LIMIT_S = 20
 FIRST_QUARANTINE_S = 600
@@ -20,25 +19,13 @@ FIRST_QUARANTINE_S = 600
 class QuarantineTest(E2eTest):
     def setUp(self):
         super().setUp()
-        self.engines = self.sandbox.directory / "engines"
-        self.install("0.5.0")
+        self.engines = self.sandbox.install_fake_engines()
         self.models = {"chat": self.sandbox.fake_model(
             "tokens=3;vulkan:crash_on_load=1;vulkan:crash_signal=SEGV;"
             f"vulkan:once_file={self.once_file()}", name="chat", backends=["vulkan", "cpu"])}
 
-    def install(self, version):
-        """In place of all other versions."""
-        shutil.rmtree(self.engines, ignore_errors=True)
-        for backend in ("vulkan", "cpu"):
-            directory = self.engines / f"llama.cpp-{version}" / backend
-            directory.mkdir(parents=True)
-            shutil.copy(FAKE_ENGINE, directory / "llama-server")
-            (directory / "engine.json").write_text(json.dumps(
-                {"name": "llama.cpp", "version": version, "backend": backend}))
-
     def environment(self, **more):
-        return {"YOKE_ENGINE_DIR": str(self.engines),
-                "XDG_DATA_HOME": str(self.sandbox.directory / "data"), **more}
+        return {**self.engines, **more}
 
     def serve(self, server=()):
         yoke = self.sandbox.serve(self.models, server, engine=None,
@@ -117,7 +104,7 @@ class QuarantineTest(E2eTest):
 
     def test_ends_with_a_new_version_of_the_engine(self):
         self.serve_until_fallen_back().stop()
-        self.install("0.6.0")
+        self.sandbox.install_fake_engines("0.6.0")
         yoke = self.serve()
         self.assertEqual(yoke.instance("chat")["backend"], "vulkan")
         vulkan = self.candidates(yoke)["vulkan"]
@@ -187,7 +174,7 @@ class QuarantineTest(E2eTest):
         self.assertRegex(text, r"\n  flash_attn +\S+ \(.+\)\n")
         self.assertRegex(text, r"\n  n_ubatch +\d+ \(.+\)\n")
         self.assertRegex(text, r"\n  [-0-9]+ [:0-9]+: crash on vulkan\n")
-        server = self.engines / "llama.cpp-0.5.0/cpu/llama-server"
+        server = f"{self.engines['YOKE_ENGINE_DIR']}/llama.cpp-0.5.0/cpu/llama-server"
         command = text.split("\nCommand\n")[1].splitlines()[0]
         self.assertTrue(command.startswith(f"  {server} "), command)
         self.assertIn(" --alias chat", command)

@@ -29,11 +29,22 @@ void show_version(const Options& options, const Behaviour& behaviour) {
                __VERSION__, "Linux");
 }
 
+// What an engine for that backend sees where its device is there.
+std::string usual_devices(const std::string& backend) {
+  const std::string memory = ": Fake GPU (16384 MiB, 16000 MiB free)";
+  if (backend == "vulkan") return "Vulkan0" + memory;
+  if (backend == "rocm") return "ROCm0" + memory;
+  if (backend == "cuda") return "CUDA0" + memory;
+  return "";
+}
+
 void list_devices(const Behaviour& behaviour) {
   std::printf("Available devices:\n");
-  if (behaviour.devices.empty()) std::printf("  (none)\n");
+  const std::string devices =
+      behaviour.devices.empty() ? usual_devices(behaviour.backend) : behaviour.devices;
+  if (devices.empty() || devices == "none") std::printf("  (none)\n");
   std::string line;
-  for (const char c : behaviour.devices + '\n') {
+  for (const char c : (devices == "none" ? "" : devices) + '\n') {
     if (c != '\n') {
       line += c;
     } else if (!line.empty()) {
