@@ -1,19 +1,21 @@
-// A look at a model file before an engine gets it: is it there, and is it a GGUF at all?
-// Reads its first bytes only; any thread.
+// A look at a model file before an engine gets it: is it there, and can it be a model at all?
+// Reads headers only; any thread.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 
 #include "base/result.h"
+#include "gguf/file_source.h"
 
 namespace yoke::engines {
 
-inline constexpr ErrorCode kModelFileMissing{"model_file_missing"};
+using gguf::kModelFileMissing;
 inline constexpr ErrorCode kModelFileInvalid{"model_file_invalid"};
 
-// kModelFileMissing; kModelFileInvalid with what the file is instead; kIo if it can't be read.
-// Passing says that the header is one of GGUF version 2 or 3, not that all of the file is there.
+// kModelFileMissing, for a part of a split model too; kModelFileInvalid with what the file is
+// instead, or that it ends too early; kIo if it can't be read. Passing says that header and size
+// are right, not that the weights are.
 Result<void> check_model_file(const std::filesystem::path& path);
 
 // The same for a HuggingFace model's directory: does it have a config.json and weights?

@@ -76,7 +76,7 @@ class TruncatedModelTest(E2eTest):
             {"half": {**REAL_MODEL, "model_path": str(file)}}, engine=None)
         start = time.monotonic()
         self.check_error(yoke.chat("half", limit_s=60), 503, "model_file_invalid", "incomplete",
-                         "download it again")
+                         "Download it again")
         self.assertLess(time.monotonic() - start, VERDICT_LIMIT_S)
         # Asking again starts nothing.
         for _ in range(3):
@@ -94,15 +94,19 @@ class TruncatedModelTest(E2eTest):
         self.assertIn("Paris", reply.text())
 
     def test_bad_file_is_tried_with_one_backend_only(self):
-        file = self.sandbox.directory / "cut.gguf"
-        file.write_bytes(REAL_MODEL_FILE.read_bytes()[:1 << 20])
+        """Only the engine can tell that it does not know the architecture."""
+        known = b"general.architecture" + struct.pack("<IQ", 8, 5) + b"llama"
+        file = self.sandbox.directory / "odd.gguf"
+        content = REAL_MODEL_FILE.read_bytes()
+        self.assertEqual(content.count(known), 1)
+        file.write_bytes(content.replace(known, known[:-5] + b"mamal"))
         yoke = self.sandbox.serve(
-            {"cut": {**REAL_MODEL, "model_path": str(file), "backends": ["vulkan", "cpu"]}},
+            {"odd": {**REAL_MODEL, "model_path": str(file), "backends": ["vulkan", "cpu"]}},
             engine=None, engines={"software_devices": True})
-        self.check_error(yoke.chat("cut", limit_s=60), 503, "model_file_invalid", "incomplete")
-        verdict = [line for line in yoke.log().splitlines() if "Model cut:" in line]
+        self.check_error(yoke.chat("odd", limit_s=60), 503, "model_file_invalid", "architecture")
+        verdict = [line for line in yoke.log().splitlines() if "Model odd:" in line]
         self.assertEqual(len([line for line in verdict if "(bad_model)" in line]), 1, verdict)
-        self.assertEqual(yoke.instance("cut")["restarts"], 0)
+        self.assertEqual(yoke.instance("odd")["restarts"], 0)
         quarantines = yoke.get("/yoke/v1/quarantine").json()["quarantines"]
         self.assertEqual(quarantines, [], "a bad file says nothing about a backend")
 
