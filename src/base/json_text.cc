@@ -1,5 +1,6 @@
 #include "base/json_text.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include <boost/json/array.hpp>
@@ -73,6 +74,25 @@ void append_pretty(std::string& out, const json::value& value, std::size_t level
   out += value.is_object() ? '}' : ']';
 }
 
+// The length of the UTF-8 sequence at the front of `text`; 0 if there is none.
+std::size_t utf8_length(std::string_view text) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  if (byte(0) < 0x80) return 1;
+  const std::size_t length = byte(0) < 0xc2   ? 0
+                             : byte(0) < 0xe0 ? 2
+                             : byte(0) < 0xf0 ? 3
+                             : byte(0) < 0xf5 ? 4
+                                              : 0;
+  if (length == 0 || text.size() < length) return 0;
+  for (std::size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xc0) != 0x80) return 0;
+  }
+  const bool overlong = (byte(0) == 0xe0 && byte(1) < 0xa0) || (byte(0) == 0xf0 && byte(1) < 0x90);
+  const bool no_character =
+      (byte(0) == 0xed && byte(1) >= 0xa0) || (byte(0) == 0xf4 && byte(1) >= 0x90);
+  return overlong || no_character ? 0 : length;
+}
+
 }  // namespace
 
 std::string json_text(const json::value& value) {
@@ -85,6 +105,17 @@ std::string pretty_json_text(const json::value& value) {
   std::string out;
   append_pretty(out, value, 0);
   return out;
+}
+
+json::string utf8_json(std::string_view text) {
+  json::string valid;
+  while (!text.empty()) {
+    const std::size_t length = utf8_length(text);
+    const std::string_view piece = length > 0 ? text.substr(0, length) : "\xef\xbf\xbd";
+    valid.append({piece.data(), piece.size()});
+    text.remove_prefix(std::max<std::size_t>(length, 1));
+  }
+  return valid;
 }
 
 }  // namespace yoke

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
+#include <boost/json/string.hpp>
 #include <boost/json/value.hpp>
 
 namespace yoke {
@@ -12,5 +14,8 @@ std::string json_text(const boost::json::value& value);
 
 // The same over several lines, two spaces per level; what fits into a line of 100 stays on one.
 std::string pretty_json_text(const boost::json::value& value);
+
+// Text that may be anything, a path say: JSON takes only UTF-8, and what is not becomes U+FFFD.
+boost::json::string utf8_json(std::string_view text);
 
 }  // namespace yoke

@@ -32,5 +32,11 @@ TEST(JsonText, BreaksLongLinesOnly) {
                                          "\"\n  ],\n  \"small\": {\"n\":1}\n}");
 }
 
+TEST(Utf8Json, ReplacesWhatIsNoUtf8) {
+  EXPECT_EQ(utf8_json("a\xff\xc3\xa9\xed\xa0\x80"),
+            "a\xef\xbf\xbd\xc3\xa9\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd");
+  EXPECT_EQ(utf8_json(""), "");
+}
+
 }  // namespace
 }  // namespace yoke

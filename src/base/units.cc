@@ -83,6 +83,14 @@ Result<std::uint64_t> parse_bytes(std::string_view text) {
   return static_cast<std::uint64_t>(bytes);
 }
 
+std::string format_count(std::uint64_t count) {
+  const auto value = static_cast<double>(count);
+  if (count >= 1'000'000'000'000) return fmt::format("{:.2f} T", value / 1e12);
+  if (count >= 1'000'000'000) return fmt::format("{:.2f} B", value / 1e9);
+  if (count >= 1'000'000) return fmt::format("{:.1f} M", value / 1e6);
+  return fmt::format("{}", count);
+}
+
 std::string format_duration(std::chrono::milliseconds duration) {
   const long long ms = duration.count();
   if (ms < 1000) return fmt::format("{} ms", ms);

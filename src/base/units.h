@@ -19,6 +19,9 @@ std::string format_memory(std::uint64_t bytes);
 // "120GiB", "64 MiB", "512MB", "4096" (bytes); fractions are taken ("1.5GiB"), signs are not.
 Result<std::uint64_t> parse_bytes(std::string_view text);
 
+// "1.03 T", "8.03 B", "134.5 M", "512": how many parameters there are.
+std::string format_count(std::uint64_t count);
+
 // "350 ms", "4.2 s", "3 min 20 s", "2 h 5 min", "3 d 4 h".
 std::string format_duration(std::chrono::milliseconds duration);
 

@@ -54,5 +54,12 @@ TEST(Duration, IsParsedAndABareNumberIsSeconds) {
   EXPECT_FALSE(parse_duration("-5s"));
 }
 
+TEST(FormatCount, AsParametersAreCounted) {
+  EXPECT_EQ(format_count(512), "512");
+  EXPECT_EQ(format_count(134'515'008), "134.5 M");
+  EXPECT_EQ(format_count(8'030'261'248), "8.03 B");
+  EXPECT_EQ(format_count(1'026'470'731'056), "1.03 T");
+}
+
 }  // namespace
 }  // namespace yoke

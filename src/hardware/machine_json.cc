@@ -12,44 +12,8 @@ namespace {
 
 namespace json = boost::json;
 
-bool is_continuation(char byte) { return (static_cast<unsigned char>(byte) & 0xc0) == 0x80; }
-
-// How many bytes the character at the start of `text` has; 0 if it is no UTF-8.
-std::size_t character_length(std::string_view text) {
-  const auto lead = static_cast<unsigned char>(text.front());
-  std::size_t length = 0;
-  if (lead < 0x80) return 1;
-  if (lead >= 0xc2 && lead < 0xe0) length = 2;
-  if (lead >= 0xe0 && lead < 0xf0) length = 3;
-  if (lead >= 0xf0 && lead < 0xf5) length = 4;
-  if (length == 0 || text.size() < length) return 0;
-  for (std::size_t i = 1; i < length; ++i) {
-    if (!is_continuation(text[i])) return 0;
-  }
-  const auto second = static_cast<unsigned char>(text[1]);
-  const bool overlong = (lead == 0xe0 && second < 0xa0) || (lead == 0xf0 && second < 0x90);
-  const bool surrogate = lead == 0xed && second >= 0xa0;
-  const bool too_large = lead == 0xf4 && second >= 0x90;
-  return overlong || surrogate || too_large ? 0 : length;
-}
-
-json::string utf8(std::string_view text) {
-  json::string valid;
-  while (!text.empty()) {
-    const std::size_t length = character_length(text);
-    if (length == 0) {
-      valid += "\xef\xbf\xbd";
-      text.remove_prefix(1);
-      continue;
-    }
-    valid.append(text.substr(0, length));
-    text.remove_prefix(length);
-  }
-  return valid;
-}
-
-json::value plain(std::string_view value) { return utf8(value); }
-json::value plain(const std::string& value) { return utf8(value); }
+json::value plain(std::string_view value) { return utf8_json(value); }
+json::value plain(const std::string& value) { return utf8_json(value); }
 json::value plain(bool value) { return value; }
 json::value plain(std::uint64_t value) { return value; }
 json::value plain(ComputeCapability value) {
@@ -81,12 +45,12 @@ json::value fact(const std::optional<Fact<T>>& known) {
 
 json::array texts(const std::vector<std::string>& lines) {
   json::array array;
-  for (const std::string& line : lines) array.push_back(utf8(line));
+  for (const std::string& line : lines) array.push_back(utf8_json(line));
   return array;
 }
 
 json::object cpu(const Cpu& cpu) {
-  return {{"name", utf8(cpu.name)},
+  return {{"name", utf8_json(cpu.name)},
           {"cores", cpu.cores},
           {"threads", cpu.threads},
           {"usable_threads", cpu.usable_threads},
@@ -97,18 +61,18 @@ json::object cpu(const Cpu& cpu) {
           {"avx512_bf16", cpu.avx512_bf16},
           {"avx512_vnni", cpu.avx512_vnni},
           {"amx", cpu.amx},
-          {"governor", utf8(cpu.governor)},
+          {"governor", utf8_json(cpu.governor)},
           {"memory_bandwidth", optional(cpu.memory_bandwidth)}};
 }
 
 json::object host(const Host& host) {
   const HostMemory& memory = host.memory;
-  return {{"os", utf8(host.os_name)},
-          {"os_id", utf8(host.os_id)},
-          {"product", utf8(host.product)},
-          {"kernel", utf8(host.kernel_text)},
+  return {{"os", utf8_json(host.os_name)},
+          {"os_id", utf8_json(host.os_id)},
+          {"product", utf8_json(host.product)},
+          {"kernel", utf8_json(host.kernel_text)},
           {"kernel_arguments", texts(host.kernel_arguments)},
-          {"container", utf8(host.container.kind)},
+          {"container", utf8_json(host.container.kind)},
           {"cpu", cpu(host.cpu)},
           {"memory",
            {{"total", memory.total},
@@ -145,9 +109,9 @@ json::array vulkan_drivers(const Device& device) {
   json::array drivers;
   for (const VulkanFacts& facts : device.vulkan_drivers) {
     drivers.push_back(json::object{{"driver", plain(name_of(facts.driver))},
-                                   {"driver_name", utf8(facts.driver_name)},
-                                   {"driver_info", utf8(facts.driver_info)},
-                                   {"api_version", utf8(facts.api_version)},
+                                   {"driver_name", utf8_json(facts.driver_name)},
+                                   {"driver_info", utf8_json(facts.driver_info)},
+                                   {"api_version", utf8_json(facts.api_version)},
                                    {"software", facts.software}});
   }
   return drivers;
@@ -158,29 +122,30 @@ json::object device(const Device& device) {
   for (const BackendVerdict& verdict : device.backends) {
     backends.push_back(json::object{{"backend", plain(name_of(verdict.backend))},
                                     {"usable", verdict.usable},
-                                    {"reason", utf8(verdict.reason)}});
+                                    {"reason", utf8_json(verdict.reason)}});
   }
   json::array seen_by;
   for (const Source source : device.seen_by) seen_by.push_back(plain(name_of(source)));
-  return {{"id", utf8(device.id)},
-          {"vendor", plain(name_of(device.vendor))},
-          {"name", fact(device.name)},
-          {"gfx", fact(device.gfx)},
-          {"compute_capability", fact(device.compute_capability)},
-          {"architecture", plain(name_of(device.architecture))},
-          {"architecture_name", utf8(device.architecture_name)},
-          {"integrated", fact(device.integrated)},
-          {"software", device.software},
-          {"driver", fact(device.driver)},
-          {"driver_version", fact(device.driver_version)},
-          {"pci_device_id", optional(device.pci_device_id)},
-          {"render_minor", optional(device.render_minor)},
-          {"persistence", optional(device.persistence)},
-          {"vulkan_drivers", vulkan_drivers(device)},
-          {"memory", budget(device)},
-          {"backends", std::move(backends)},
-          {"vllm", {{"supported", device.vllm_supported}, {"reason", utf8(device.vllm_reason)}}},
-          {"seen_by", std::move(seen_by)}};
+  return {
+      {"id", utf8_json(device.id)},
+      {"vendor", plain(name_of(device.vendor))},
+      {"name", fact(device.name)},
+      {"gfx", fact(device.gfx)},
+      {"compute_capability", fact(device.compute_capability)},
+      {"architecture", plain(name_of(device.architecture))},
+      {"architecture_name", utf8_json(device.architecture_name)},
+      {"integrated", fact(device.integrated)},
+      {"software", device.software},
+      {"driver", fact(device.driver)},
+      {"driver_version", fact(device.driver_version)},
+      {"pci_device_id", optional(device.pci_device_id)},
+      {"render_minor", optional(device.render_minor)},
+      {"persistence", optional(device.persistence)},
+      {"vulkan_drivers", vulkan_drivers(device)},
+      {"memory", budget(device)},
+      {"backends", std::move(backends)},
+      {"vllm", {{"supported", device.vllm_supported}, {"reason", utf8_json(device.vllm_reason)}}},
+      {"seen_by", std::move(seen_by)}};
 }
 
 }  // namespace

@@ -16,37 +16,37 @@ bool is_no_space(int result, int system_error) {
          system_error == EFBIG;
 }
 
-std::string hint_for(int result, int system_error, const std::string& dir) {
+std::string hint_for(int result, int system_error, const std::string& dir,
+                     const DatabaseKind& kind) {
   if (is_no_space(result, system_error)) {
-    return fmt::format("Free some space in {}, or set state_dir in [server].", dir);
+    return fmt::format("Free some space in {}, or {}.", dir, kind.elsewhere);
   }
   switch (result) {
     case SQLITE_READONLY:
     case SQLITE_PERM:
     case SQLITE_CANTOPEN:
     case SQLITE_AUTH:
-      return fmt::format("Make {} and what is in it writable, or set state_dir in [server].", dir);
+      return fmt::format("Make {} and what is in it writable, or {}.", dir, kind.elsewhere);
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
       return "Close the program that has the file open.";
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
-      return "The next start of Yoke puts the file aside and begins a new one.";
+      return std::string(kind.repair);
     default:
       // A limit or quota is reported like a broken disk.
-      return fmt::format(
-          "See that the disk of {} has room and works, or set state_dir in [server].", dir);
+      return fmt::format("See that the disk of {} has room and works, or {}.", dir, kind.elsewhere);
   }
 }
 
 // Why the last call for this connection failed.
-tl::unexpected<Error> failure(sqlite3* handle) {
+tl::unexpected<Error> failure(sqlite3* handle, const DatabaseKind& kind) {
   const int result = sqlite3_errcode(handle);
   const int system_error =
       result == SQLITE_IOERR || result == SQLITE_CANTOPEN ? sqlite3_system_errno(handle) : 0;
   const char* name = sqlite3_db_filename(handle, "main");
   if (name == nullptr || *name == '\0') {
-    return fail(kStoreFailed, fmt::format("What is kept in memory: {}.", sqlite3_errmsg(handle)));
+    return fail(kind.failed, fmt::format("What is kept in memory: {}.", sqlite3_errmsg(handle)));
   }
   const std::filesystem::path file(name);
   std::string reason = is_no_space(result, system_error) ? "there is no space left"
@@ -54,8 +54,18 @@ tl::unexpected<Error> failure(sqlite3* handle) {
   if (system_error != 0) {
     reason += fmt::format(" ({})", std::generic_category().message(system_error));
   }
-  return fail(kStoreFailed, fmt::format("{} can't be used: {}.", name, reason),
-              hint_for(result, system_error, file.parent_path().string()));
+  return fail(kind.failed, fmt::format("{} can't be used: {}.", name, reason),
+              hint_for(result, system_error, file.parent_path().string(), kind));
+}
+
+// A path inside a file: address.
+std::string escaped(const std::string& path) {
+  std::string text;
+  for (const char c : path) {
+    const bool plain = c != '%' && c != '?' && c != '#';
+    text += plain ? std::string(1, c) : fmt::format("%{:02X}", static_cast<unsigned char>(c));
+  }
+  return text;
 }
 
 }  // namespace
@@ -83,13 +93,13 @@ Statement& Statement::bind(double value) {
 
 Result<bool> Statement::step() {
   if (failed_ != SQLITE_OK) {
-    return fail(kStoreFailed, fmt::format("A value can't be kept: {}.", sqlite3_errstr(failed_)));
+    return fail(kind_->failed, fmt::format("A value can't be kept: {}.", sqlite3_errstr(failed_)));
   }
   column_ = 0;
   const int result = sqlite3_step(statement_.get());
   if (result == SQLITE_ROW) return true;
   if (result == SQLITE_DONE) return false;
-  return failure(sqlite3_db_handle(statement_.get()));
+  return failure(sqlite3_db_handle(statement_.get()), *kind_);
 }
 
 Result<void> Statement::run() {
@@ -112,30 +122,47 @@ std::int64_t Statement::integer() { return sqlite3_column_int64(statement_.get()
 
 double Statement::real() { return sqlite3_column_double(statement_.get(), column_++); }
 
-Result<Database> Database::open(const std::string& path) {
+Result<Database> Database::open(const std::string& path, int flags, const DatabaseKind& kind) {
   sqlite3* handle = nullptr;
-  const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
-  const int result = sqlite3_open_v2(path.c_str(), &handle, flags, nullptr);
+  const int result = sqlite3_open_v2(path.c_str(), &handle, flags | SQLITE_OPEN_NOMUTEX, nullptr);
   if (handle == nullptr) {
-    return fail(kStoreFailed, fmt::format("{} can't be opened: {}.", path, sqlite3_errstr(result)));
+    return fail(kind.failed, fmt::format("{} can't be opened: {}.", path, sqlite3_errstr(result)));
   }
-  Database database(handle);
-  if (result != SQLITE_OK) return failure(handle);
+  Database database(handle, kind);
+  if (result != SQLITE_OK) return failure(handle, kind);
   sqlite3_busy_timeout(handle, kBusyLimitMs);
   return database;
 }
 
+Result<Database> Database::open(const std::string& path, const DatabaseKind& kind) {
+  return open(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, kind);
+}
+
+Result<Database> Database::open_to_read(const std::string& path, const DatabaseKind& kind) {
+  YOKE_TRY(Database database, open(path, SQLITE_OPEN_READONLY, kind));
+  if (database.number("PRAGMA user_version")) return database;
+  // A reader makes the files beside the database that a writer left away. Where it may not, nobody
+  // writes and it can do without them, unless there is a log, which has to be read too.
+  const int result = sqlite3_errcode(database.handle_.get());
+  const bool refused = result == SQLITE_CANTOPEN || result == SQLITE_READONLY;
+  std::error_code error;
+  const std::uintmax_t log = std::filesystem::file_size(path + "-wal", error);
+  if (!refused || (!error && log > 0)) return database;
+  return open("file:" + escaped(path) + "?immutable=1", SQLITE_OPEN_READONLY | SQLITE_OPEN_URI,
+              kind);
+}
+
 Result<void> Database::run(const char* sql) {
   if (sqlite3_exec(handle_.get(), sql, nullptr, nullptr, nullptr) == SQLITE_OK) return {};
-  return failure(handle_.get());
+  return failure(handle_.get(), *kind_);
 }
 
 Result<Statement> Database::prepare(std::string_view sql) {
   sqlite3_stmt* statement = nullptr;
   const int result = sqlite3_prepare_v2(handle_.get(), sql.data(), static_cast<int>(sql.size()),
                                         &statement, nullptr);
-  if (result != SQLITE_OK) return failure(handle_.get());
-  return Statement(statement);
+  if (result != SQLITE_OK) return failure(handle_.get(), *kind_);
+  return Statement(statement, *kind_);
 }
 
 Result<std::int64_t> Database::number(std::string_view sql) {
@@ -151,10 +178,16 @@ std::size_t Database::changes() const {
 Result<void> Database::copy_to(Database& other) {
   sqlite3_backup* const backup =
       sqlite3_backup_init(other.handle_.get(), "main", handle_.get(), "main");
-  if (backup == nullptr) return failure(other.handle_.get());
+  if (backup == nullptr) return failure(other.handle_.get(), *kind_);
   sqlite3_backup_step(backup, -1);
-  if (sqlite3_backup_finish(backup) != SQLITE_OK) return failure(other.handle_.get());
+  if (sqlite3_backup_finish(backup) != SQLITE_OK) return failure(other.handle_.get(), *kind_);
   return {};
+}
+
+void Database::keep_log() {
+  int keep = 1;
+  // Without it the log is made anew each time, which also works.
+  static_cast<void>(sqlite3_file_control(handle_.get(), "main", SQLITE_FCNTL_PERSIST_WAL, &keep));
 }
 
 bool Database::is_damaged() const {

@@ -1,15 +1,19 @@
 #include "store/schema.h"
 
 #include <array>
+#include <ctime>
+#include <system_error>
 
+#include <fmt/chrono.h>
 #include <fmt/format.h>
+
+#include "store/store.h"
 
 namespace yoke::store {
 namespace {
 
-constexpr std::int64_t kApplicationId = 0x596f6b65;  // "Yoke", as `file` can show it.
+namespace fs = std::filesystem;
 
-// What makes version 1 of an empty file, version 2 of version 1, and so on: never to be changed.
 constexpr std::array kMigrations{
     R"sql(
       PRAGMA application_id = 0x596f6b65;
@@ -37,7 +41,32 @@ constexpr std::array kMigrations{
     )sql",
 };
 
+Result<void> put_aside(const fs::path& file, const fs::path& aside, const DatabaseKind& kind) {
+  std::error_code error;
+  fs::rename(file, aside, error);
+  if (error) {
+    return fail(kind.failed,
+                fmt::format("{} can't be put aside: {}.", file.string(), error.message()),
+                fmt::format("Move it away, or {}.", kind.elsewhere));
+  }
+  // With the name that SQLite looks for, for whoever wants to save what is in it.
+  fs::rename(file.string() + "-wal", aside.string() + "-wal", error);
+  fs::remove(file.string() + "-shm", error);
+  return {};
+}
+
 }  // namespace
+
+const DatabaseKind& state_kind() {
+  static constexpr DatabaseKind kKind{
+      .name = "state.db",
+      .failed = kStoreFailed,
+      .elsewhere = "set state_dir in [server]",
+      .repair = "The next start of Yoke puts the file aside and begins a new one.",
+      .application_id = 0x596f6b65,  // "Yoke"
+      .migrations = kMigrations};
+  return kKind;
+}
 
 Result<std::string> defect_of(Database& database) {
   const auto tables = database.number("SELECT count(*) FROM sqlite_schema");
@@ -46,7 +75,7 @@ Result<std::string> defect_of(Database& database) {
     return fail(tables.error());
   }
   YOKE_TRY(const std::int64_t application, database.number("PRAGMA application_id"));
-  if (application != kApplicationId) return *tables == 0 ? "" : "is not Yoke's";
+  if (application != database.kind().application_id) return *tables == 0 ? "" : "is not Yoke's";
   YOKE_TRY(Statement check, database.prepare("PRAGMA quick_check(1)"));
   const auto row = check.step();
   if (!row) {
@@ -56,21 +85,45 @@ Result<std::string> defect_of(Database& database) {
   return check.text() == "ok" ? "" : "is damaged";
 }
 
+Result<void> check_version(std::int64_t version, const DatabaseKind& kind) {
+  const auto known = static_cast<std::int64_t>(kind.migrations.size());
+  if (version >= 0 && version <= known) return {};
+  return fail(kind.failed,
+              fmt::format("{} was made by a later Yoke: it has version {}, and this one knows "
+                          "{}.",
+                          kind.name, version, known),
+              fmt::format("Use that Yoke, or {}.", kind.elsewhere));
+}
+
 Result<void> migrate(Database& database) {
   YOKE_TRY(Transaction transaction, Transaction::begin(database));
   YOKE_TRY(const std::int64_t version, database.number("PRAGMA user_version"));
-  const auto known = static_cast<std::int64_t>(kMigrations.size());
-  if (version < 0 || version > known) {
-    return fail(kStoreFailed,
-                fmt::format("state.db was made by a later Yoke: it has version {}, and this one "
-                            "knows {}.",
-                            version, known),
-                "Use that Yoke, or set state_dir in [server] to another directory.");
-  }
-  for (auto next = static_cast<std::size_t>(version); next < kMigrations.size(); ++next) {
-    YOKE_CHECK(database.run(kMigrations.at(next)));
+  const DatabaseKind& kind = database.kind();
+  YOKE_CHECK(check_version(version, kind));
+  for (auto next = static_cast<std::size_t>(version); next < kind.migrations.size(); ++next) {
+    YOKE_CHECK(database.run(kind.migrations[next]));
   }
   return transaction.commit();
+}
+
+Result<Database> open_sound(const fs::path& file, const DatabaseKind& kind,
+                            std::vector<std::string>& notes) {
+  YOKE_TRY(Database database, Database::open(file.string(), kind));
+  YOKE_TRY(const std::string defect, defect_of(database));
+  if (!defect.empty()) {
+    database = {};  // Closes the file.
+    const fs::path aside =
+        fmt::format("{}.damaged-{:%Y%m%dT%H%M%SZ}", file.string(), fmt::gmtime(std::time(nullptr)));
+    YOKE_CHECK(put_aside(file, aside, kind));
+    notes.push_back(fmt::format("{} {}. It is kept as {}, and a new one is begun.", file.string(),
+                                defect, aside.filename().string()));
+    YOKE_TRY(database, Database::open(file.string(), kind));
+  }
+  YOKE_CHECK(
+      database.run("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
+                   "PRAGMA journal_size_limit = 1048576"));
+  YOKE_CHECK(migrate(database));
+  return database;
 }
 
 }  // namespace yoke::store

@@ -2,12 +2,10 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <ctime>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <system_error>
 
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include "store/database.h"
@@ -61,36 +59,6 @@ void make_private(const fs::path& file) {
   const UniqueFd made(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
 }
 
-Result<void> put_aside(const fs::path& file, const fs::path& aside) {
-  std::error_code error;
-  fs::rename(file, aside, error);
-  if (error) {
-    return fail(kStoreFailed,
-                fmt::format("{} can't be put aside: {}.", file.string(), error.message()),
-                "Move it away, or set state_dir in [server].");
-  }
-  // With the name that SQLite looks for, for whoever wants to save what is in it.
-  fs::rename(file.string() + "-wal", aside.string() + "-wal", error);
-  fs::remove(file.string() + "-shm", error);
-  return {};
-}
-
-Result<Database> open_database(const fs::path& file, std::vector<std::string>& notes) {
-  for (bool again = false;; again = true) {
-    make_private(file);
-    YOKE_TRY(Database database, Database::open(file.string()));
-    YOKE_TRY(const std::string defect, defect_of(database));
-    if (defect.empty()) return database;
-    database = {};  // Closes the file.
-    const fs::path aside =
-        fmt::format("{}.damaged-{:%Y%m%dT%H%M%SZ}", file.string(), fmt::gmtime(std::time(nullptr)));
-    if (again) return fail(kStoreFailed, fmt::format("{} {}.", file.string(), defect));
-    YOKE_CHECK(put_aside(file, aside));
-    notes.push_back(fmt::format("{} {}. It is kept as {}, and a new one is begun.", file.string(),
-                                defect, aside.filename().string()));
-  }
-}
-
 }  // namespace
 
 struct Store::Impl {
@@ -115,18 +83,14 @@ Result<void> Store::Impl::keep_newest(std::string_view sql, std::size_t limit) {
 Result<std::unique_ptr<Store>> Store::open(const fs::path& dir, std::vector<std::string>& notes) {
   YOKE_CHECK(make_directory(dir));
   YOKE_TRY(UniqueFd lock, lock_state(dir));
-  YOKE_TRY(Database database, open_database(dir / "state.db", notes));
-  // After a power failure the last writes may be missing, but the file is whole.
-  YOKE_CHECK(
-      database.run("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
-                   "PRAGMA journal_size_limit = 1048576"));
-  YOKE_CHECK(migrate(database));
+  make_private(dir / "state.db");
+  YOKE_TRY(Database database, open_sound(dir / "state.db", state_kind(), notes));
   auto impl = std::make_unique<Impl>(std::move(lock), std::move(database));
   return std::unique_ptr<Store>(new Store(std::move(impl)));
 }
 
 Result<std::unique_ptr<Store>> Store::in_memory() {
-  YOKE_TRY(Database database, Database::open(":memory:"));
+  YOKE_TRY(Database database, Database::open(":memory:", state_kind()));
   YOKE_CHECK(migrate(database));
   auto impl = std::make_unique<Impl>(UniqueFd(), std::move(database));
   return std::unique_ptr<Store>(new Store(std::move(impl)));

@@ -18,6 +18,7 @@
 #include <gtest/gtest.h>
 
 #include "store/database.h"
+#include "store/schema.h"
 
 namespace yoke::store {
 namespace {
@@ -76,7 +77,7 @@ int in_child(const std::function<int()>& work) {
 
 // "ok" if the file is whole.
 std::string integrity_of(const fs::path& dir) {
-  auto database = Database::open((dir / "state.db").string());
+  auto database = Database::open((dir / "state.db").string(), state_kind());
   auto check = database->prepare("PRAGMA integrity_check");
   const auto row = check->step();
   return row && *row ? check->text() : row.error().message;
@@ -387,7 +388,7 @@ TEST_F(StoreTest, ATornFileIsPutAside) {
 
 TEST_F(StoreTest, AnotherProgramsDatabaseIsPutAside) {
   fs::create_directories(dir());
-  ASSERT_TRUE(Database::open(file().string())->run("CREATE TABLE theirs (a)"));
+  ASSERT_TRUE(Database::open(file().string(), state_kind())->run("CREATE TABLE theirs (a)"));
   EXPECT_TRUE(open()->add(a_failure("first")));
   EXPECT_THAT(notes_, ElementsAre(HasSubstr("is not Yoke's")));
 }
@@ -401,11 +402,11 @@ TEST_F(StoreTest, AnEmptyFileIsFilled) {
 
 TEST_F(StoreTest, ALaterYokesFileIsLeftAlone) {
   EXPECT_TRUE(open()->add(a_failure("first")));
-  ASSERT_TRUE(Database::open(file().string())->run("PRAGMA user_version = 99"));
+  ASSERT_TRUE(Database::open(file().string(), state_kind())->run("PRAGMA user_version = 99"));
   const Error error = error_of_open();
   EXPECT_EQ(error.code, kStoreFailed);
   EXPECT_THAT(error.message, HasSubstr("version 99"));
-  ASSERT_TRUE(Database::open(file().string())->run("PRAGMA user_version = 1"));
+  ASSERT_TRUE(Database::open(file().string(), state_kind())->run("PRAGMA user_version = 1"));
   EXPECT_THAT(messages(*open()->failures("chat", 5)), ElementsAre("first"));
 }
 
