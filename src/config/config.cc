@@ -238,16 +238,32 @@ class ConfigReader {
                                   "@ -, at most {} of them, the first a letter or digit.",
                                   name, kMaxModelNameLength));
       }
-      config_.models.push_back({name, read_options(model), model.line()});
+      std::string catalogue_name = read_catalogue_name(model);
+      const bool has_path = catalogue_name.empty() && !model.has("model");
+      config_.models.push_back(
+          {name, read_options(model, has_path), std::move(catalogue_name), model.line()});
     }
   }
 
-  LoadOptions read_options(TomlTable& table) {
+  static std::string read_catalogue_name(TomlTable& table) {
+    std::string name;
+    if (!table.read("model", name)) return name;
+    if (table.has("model_path")) {
+      table.refuse("model", "model_path says already which model it is; take out one of them.");
+    } else if (!is_model_name(name)) {
+      table.refuse("model", "expected the name of a model that `yoke list` shows.");
+    }
+    return name;
+  }
+
+  // `needs_path`: nothing else says where the model lies.
+  LoadOptions read_options(TomlTable& table, bool needs_path) {
     LoadOptions options;
-    if (!read_model_file(table, "model_path", options.model_path) && !table.has("model_path")) {
+    const bool has_path = read_model_file(table, "model_path", options.model_path);
+    if (needs_path && !has_path && !table.has("model_path")) {
       table.refuse("model_path",
                    "is missing. Name the model's GGUF file, or the directory of a model in "
-                   "HuggingFace's format.");
+                   "HuggingFace's format; or with `model` one that `yoke list` shows.");
     }
     table.read("server_type", options.server_type, kServerTypes);
     read_sizes(table, options);

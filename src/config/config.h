@@ -58,6 +58,8 @@ struct EnginesConfig {
 struct ModelConfig {
   std::string name;  // What requests call it.
   LoadOptions options;
+  // What it is called in the catalogue, which says its model_path; empty: the file says that.
+  std::string catalogue_name;
   int line = 0;  // Where its table begins in the file.
 };
 

@@ -412,6 +412,17 @@ TEST(ParseConfig, RefusesBadModelTables) {
   EXPECT_THAT(error_of("models.a = 3\nmodels.b = 4").message, HasSubstr("yoke.toml:2: 'b' in"));
 }
 
+TEST(ParseConfig, TakesAModelFromTheCatalogue) {
+  const Config config = parsed("[models.m]\nmodel = \"org/Qwen3-8B-GGUF:Q4_K_M\"\nn_ctx = 512\n");
+  EXPECT_EQ(config.models[0].catalogue_name, "org/Qwen3-8B-GGUF:Q4_K_M");
+  EXPECT_TRUE(config.models[0].options.model_path.empty());
+  EXPECT_EQ(config.models[0].options.n_ctx, 512);
+  EXPECT_THAT(error_of("[models.m]\nmodel = \"a\"\nmodel_path = \"b\"").message,
+              HasSubstr("yoke.toml:2: 'model' in [models.m]: model_path says already"));
+  EXPECT_THAT(error_of("[models.m]\nmodel = \"a b\"").message, HasSubstr("`yoke list`"));
+  EXPECT_THAT(error_of("[models.m]\nmodel = 3").message, Not(HasSubstr("is missing")));
+}
+
 TEST(IsModelName, TakesTheUsualForms) {
   for (const char* name : {"a", "smollm2", "qwen2.5:7b", "org/model-1_x", "llama@main", "9b+"}) {
     EXPECT_TRUE(is_model_name(name)) << name;
@@ -509,6 +520,7 @@ TEST(Examples, ShowEveryKeyAsItIs) {
                           "rocm_path",
                           "software_devices",
                           "backends",
+                          "model",
                           "model_path",
                           "server_type",
                           "n_ctx",
@@ -537,9 +549,11 @@ TEST(Examples, ShowEveryKeyAsItIs) {
                           "extra_args"}) {
     EXPECT_THAT(text, HasSubstr(std::string("\n") + key + " = "));
   }
-  // The others are not together with it.
-  const std::size_t own = text.find("\nllama_server = ");
-  text.erase(own, text.find('\n', own + 1) - own);
+  // Others are not together with them.
+  for (const char* key : {"\nllama_server = ", "\nmodel = "}) {
+    const std::size_t own = text.find(key);
+    text.erase(own, text.find('\n', own + 1) - own);
+  }
   const Config shown = parsed(text);
   const ServerConfig server;
   EXPECT_EQ(shown.server.host, server.host);

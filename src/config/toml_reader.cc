@@ -323,6 +323,27 @@ std::vector<std::pair<std::string, TomlTable>> TomlTable::tables() {
   return found;
 }
 
+std::vector<TomlTable> TomlTable::tables_of(std::string_view key) {
+  const toml::node* node = find(key);
+  if (node == nullptr) return {};
+  const std::string parent = name_.empty() ? "" : name_.substr(2, name_.size() - 4) + ".";
+  const std::string name = fmt::format("[[{}{}]]", parent, key);
+  const toml::array* array = node->as_array();
+  if (array == nullptr) {
+    refuse(key, fmt::format("write it in double brackets, as {}: there may be several.", name));
+    return {};
+  }
+  std::vector<TomlTable> found;
+  for (const toml::node& element : *array) {
+    if (const toml::table* table = element.as_table()) {
+      found.emplace_back(*table, name, *problems_);
+    } else {
+      refuse_type(key, fmt::format("tables, each as {}", name), element);
+    }
+  }
+  return found;
+}
+
 void TomlTable::reject_unknown() {
   const std::vector<std::string_view> candidates(known_.begin(), known_.end());
   for (const auto& [key, node] : *table_) {

@@ -100,6 +100,8 @@ class TomlTable {
   std::optional<TomlTable> table(std::string_view key);
   // All tables in it by their keys, in the file's order; anything else is a mistake.
   std::vector<std::pair<std::string, TomlTable>> tables();
+  // Those that are written as [[key]] again and again, in the file's order.
+  std::vector<TomlTable> tables_of(std::string_view key);
 
   void reject_unknown();
 
