@@ -26,7 +26,7 @@ packages_of() {
       echo g++ cmake ninja-build ccache mold git pkg-config python3 ca-certificates
       echo libboost1.81-dev libboost-json1.81-dev libboost-url1.81-dev libexpected-dev
       echo libtomlplusplus-dev libcli11-dev libspdlog-dev libfmt-dev libssl-dev libedit-dev
-      echo libsqlite3-dev libvulkan-dev
+      echo libsqlite3-dev libcurl4-openssl-dev libvulkan-dev
       ;;
     engine)
       echo g++ cmake ninja-build ccache mold git python3 python3-pip ca-certificates libgomp1 libvulkan1
