@@ -5,7 +5,6 @@
 #include <charconv>
 #include <cstdio>
 #include <cstdlib>
-#include <iostream>
 #include <unistd.h>
 
 #include <boost/json/object.hpp>
@@ -15,6 +14,8 @@
 #include "base/paths.h"
 #include "base/units.h"
 #include "cli/answer_view.h"
+#include "cli/catalogue_models.h"
+#include "cli/confirm.h"
 #include "cli/detect.h"
 #include "cli/exit_code.h"
 #include "cli/table.h"
@@ -69,8 +70,8 @@ std::optional<uid_t> caller() {
 
 // What the configured models want to lock; any amount, if that can't be told.
 std::uint64_t lock_bytes() {
-  const auto config = config::load_config(config_dir() / "yoke.toml");
-  if (!config) return yoke::doctor::kUnlimited;
+  auto config = config::load_config(config_dir() / "yoke.toml");
+  if (!config || !take_from_catalogue(*config)) return yoke::doctor::kUnlimited;
   std::uint64_t total = 0;
   for (const config::ModelConfig& model : config->models) {
     if (!model.options.mlock) continue;
@@ -162,20 +163,9 @@ Result<void> report(const DoctorOptions& options) {
   return flush_stdout();
 }
 
-Result<bool> ask(std::string_view question) {
-  if (::isatty(STDIN_FILENO) != 1) {
-    return fail(kUsage, "There is no terminal to ask on.", "With --yes it does not ask.");
-  }
-  print(fmt::format("{} [y/N] ", question));
-  YOKE_CHECK(flush_stdout());
-  std::string answer;
-  std::getline(std::cin, answer);
-  return answer == "y" || answer == "Y" || answer == "yes";
-}
-
 yoke::doctor::ApplyOptions apply_options(const DoctorOptions& options,
                                          const hardware::HostFiles& files) {
-  yoke::doctor::ApplyOptions result{.root = files.root(), .print = print, .confirm = ask};
+  yoke::doctor::ApplyOptions result{.root = files.root(), .print = print, .confirm = confirm};
   result.force = options.force;
   if (options.yes) result.confirm = [](std::string_view) { return Result<bool>(true); };
   if (files.is_this_machine()) {

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <exception>
-#include <filesystem>
 #include <iterator>
 
 #include <boost/asio/co_spawn.hpp>
@@ -13,9 +12,9 @@
 #include <fmt/format.h>
 
 #include "base/json_text.h"
-#include "base/paths.h"
 #include "base/units.h"
 #include "cli/answer_view.h"
+#include "cli/model_place.h"
 #include "cli/table.h"
 #include "cli/text_wrap.h"
 #include "config/config.h"
@@ -40,28 +39,12 @@ struct Engines {
   std::vector<std::string> problems;
 };
 
-Result<config::EnginesConfig> engines_config(const std::string& file) {
-  auto config = config::load_config(file.empty() ? config_dir() / "yoke.toml" : fs::path(file));
-  if (config) return std::move(config->engines);
-  const bool may_be_missing = file.empty() && config.error().code == config::kConfigNotFound;
-  if (!may_be_missing) return fail(std::move(config.error()));
-  return config::EnginesConfig{};
-}
-
 Engines find_engines(const config::EnginesConfig& config) {
   Engines found;
   found.installs = engines::find_llama_cpp_installs(config, found.problems);
   std::ranges::move(engines::find_vllm_installs(config, found.problems),
                     std::back_inserter(found.installs));
   return found;
-}
-
-// "~/engines" for what lies in the home directory.
-std::string short_path(const fs::path& path) {
-  const fs::path home = expand_home("~");
-  const fs::path inside = path.lexically_relative(home);
-  const bool below = home.has_relative_path() && !inside.empty() && *inside.begin() != "..";
-  return printable((below ? "~" / inside : path).string());
 }
 
 // Yoke's own engines are directories; of any other only the program is known.
@@ -252,8 +235,8 @@ boost::json::object to_json(const EngineCheck& check) {
 }
 
 Result<void> engine_list(const EngineCommandOptions& options) {
-  YOKE_TRY(const config::EnginesConfig config, engines_config(options.config_file));
-  const Engines found = find_engines(config);
+  YOKE_TRY(const config::Config config, config_of({.config_file = options.config_file}));
+  const Engines found = find_engines(config.engines);
   if (!options.json) {
     print(format_engines(found.installs, found.problems, Terminal::of(stdout)));
     return flush_stdout();
@@ -267,9 +250,10 @@ Result<void> engine_list(const EngineCommandOptions& options) {
 }
 
 Result<void> engine_check(const EngineCommandOptions& options) {
-  YOKE_TRY(const config::EnginesConfig config, engines_config(options.config_file));
-  const Engines found = find_engines(config);
-  if (found.installs.empty() && !options.json) return fail(engines::find_llama_cpp(config).error());
+  YOKE_TRY(const config::Config config, config_of({.config_file = options.config_file}));
+  const Engines found = find_engines(config.engines);
+  if (found.installs.empty() && !options.json)
+    return fail(engines::find_llama_cpp(config.engines).error());
   std::vector<EngineCheck> checks;
   boost::json::array engines;
   const Terminal terminal = Terminal::of(stdout);

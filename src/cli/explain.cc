@@ -13,19 +13,18 @@
 #include "base/shell_words.h"
 #include "cli/answer_view.h"
 #include "cli/local_time.h"
+#include "cli/page.h"
 #include "cli/quarantine.h"
-#include "cli/text_wrap.h"
 
 namespace yoke::cli {
 namespace {
 
 namespace json = boost::json;
 
-// Foreign text as one line that can't drive the terminal.
-std::string safe(std::string_view text) { return wrap(printable(text), 0).front(); }
+constexpr std::size_t kLabelWidth = 16;
 
 std::string text_of(const JsonFields& fields, std::string_view name) {
-  return safe(fields.string_or(name, ""));
+  return one_line(fields.string_or(name, ""));
 }
 
 // The strings of an array; none if it is not there.
@@ -38,40 +37,6 @@ std::vector<std::string> strings_of(const json::value& reply, std::string_view n
   }
   return strings;
 }
-
-// Paragraphs under titles, wrapped at the terminal's width.
-class Page {
- public:
-  explicit Page(const Terminal& terminal)
-      : terminal_(terminal), width_(static_cast<std::size_t>(terminal.width)) {}
-
-  void title(std::string_view text) {
-    if (!text_.empty()) text_ += "\n";
-    text_ += terminal_.bold(safe(text)) + "\n";
-  }
-  // A value behind its label, in a column.
-  void add(std::string_view label, std::string_view value) {
-    add_wrapped(fmt::format("  {:<16} ", label), value);
-  }
-  // More about the same.
-  void more(std::string_view value) {
-    if (!value.empty()) add("", value);
-  }
-  void line(std::string_view value) { add_wrapped("  ", value); }
-  // As it is, to be copied.
-  void verbatim(std::string_view value) { text_.append("  ").append(value).append("\n"); }
-
-  const std::string& text() const { return text_; }
-
- private:
-  void add_wrapped(std::string before, std::string_view value) {
-    text_ += wrap_behind(std::move(before), safe(value), width_);
-  }
-
-  const Terminal& terminal_;
-  std::size_t width_;
-  std::string text_;
-};
 
 // "llama.cpp 0.5.0, RADV Mesa 25.2.1"
 std::string engine_and_driver(const JsonFields& fields) {
@@ -127,7 +92,7 @@ std::string decided_by(const JsonFields& decision) {
                           : by == "measured"   ? "measured here"
                           : by == "known_fact" ? "a known fact"
                           : by == "default"    ? "the default"
-                                               : safe(by);
+                                               : one_line(by);
   return source.empty() ? who : fmt::format("{}, {}", who, source);
 }
 
@@ -175,7 +140,7 @@ Result<std::string> format_explanation(const json::value& reply, const Terminal&
   YOKE_TRY(const std::vector<JsonFields> decisions, body.objects("decisions"));
   YOKE_TRY(const std::vector<JsonFields> failures, body.objects("failures"));
 
-  Page page(terminal);
+  Page page(terminal, kLabelWidth);
   page.title(text_of(body, "model"));
   page.add("State", state);
   page.add("File", text_of(body, "file"));

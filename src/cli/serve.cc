@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "base/paths.h"
+#include "cli/catalogue_models.h"
 #include "cli/detect.h"
 #include "config/config.h"
 #include "config/listen.h"
@@ -46,6 +47,7 @@ Result<config::Config> read_config(const ServeOptions& options) {
     config.server.port = address.port;
   }
   YOKE_CHECK(config::check_exposure(config.server));
+  YOKE_CHECK(take_from_catalogue(config));
   if (!options.log_level.empty()) {
     YOKE_TRY(config.server.log_level, log::parse_level(options.log_level));
   }

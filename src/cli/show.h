@@ -1,4 +1,4 @@
-// `yoke show`: what a model file is, without loading it. Main thread only.
+// `yoke show`: what a model is, without loading it. Main thread only.
 #pragma once
 
 #include <string>
@@ -7,6 +7,7 @@
 #include <boost/json/object.hpp>
 
 #include "base/result.h"
+#include "cli/model_place.h"
 #include "cli/terminal.h"
 #include "gguf/model.h"
 #include "gguf/summary.h"
@@ -14,13 +15,15 @@
 namespace yoke::cli {
 
 struct ShowOptions {
-  std::string file;            // Of a split model, the first part.
+  std::string file;            // Of a split model, the first part; or a model's name.
   bool json = false;           // With `tensors`: of both.
   bool chat_template = false;  // Print only that.
   bool tensors = false;        // List them.
+  ModelPlace place{};          // Where names are looked for.
 };
 
-// Errors of gguf::open_model; kInvalidArgument if a chat template is asked for and there is none.
+// Errors of gguf::open_model, config_of and Catalogue; kInvalidArgument if a chat template is asked
+// for and there is none.
 Result<void> show(const ShowOptions& options);
 
 // The summary for people, wrapped at the terminal's width. `file` is how the user named it.
