@@ -37,9 +37,9 @@ const Engine* find(const EngineSet& set, const EngineInstall& install) {
   return found == set.llama_cpp.end() ? nullptr : &*found;
 }
 
-const RuledOut* find_without_device(const EngineSet& set, std::string_view backend) {
-  const auto found = std::ranges::find(set.without_device, backend, &RuledOut::backend);
-  return found == set.without_device.end() ? nullptr : &*found;
+const RuledOut* find_unusable(const EngineSet& set, std::string_view backend) {
+  const auto found = std::ranges::find(set.unusable, backend, &RuledOut::backend);
+  return found == set.unusable.end() ? nullptr : &*found;
 }
 
 // Of the engines for GPUs one for each backend that a model would be tried with.
@@ -72,9 +72,10 @@ io::Task<std::optional<std::string>> no_device(Engine engine) {
       engine.install.server.string());
 }
 
-// Those that can be used, the preferred one of each backend; an error if there is none.
-io::Task<Result<std::vector<Engine>>> probe_llama_cpp_engines(std::vector<EngineInstall> installs) {
-  std::vector<Engine> found;
+// Into `set`: those that start, the preferred one of each backend. An error if there is none.
+io::Task<Result<void>> probe_llama_cpp_engines(std::vector<EngineInstall> installs,
+                                               EngineSet& set) {
+  std::vector<Engine>& found = set.llama_cpp;
   std::optional<Error> problem;
   for (const EngineInstall& candidate : installs) {
     auto probing = probe_llama_cpp(candidate);
@@ -88,10 +89,16 @@ io::Task<Result<std::vector<Engine>>> probe_llama_cpp_engines(std::vector<Engine
       continue;
     }
     log::warning("An engine is left out: {}", capabilities.error().text());
+    set.unusable.push_back({candidate.backend, capabilities.error().text()});
     if (!problem) problem = std::move(capabilities.error());
   }
   if (found.empty() && problem) co_return fail(std::move(*problem));
-  co_return found;
+  // What another program does for the same backend needs no excuse.
+  std::erase_if(set.unusable, [&](const RuledOut& out) {
+    return std::ranges::any_of(
+        found, [&](const Engine& engine) { return engine.install.backend == out.backend; });
+  });
+  co_return Result<void>{};
 }
 
 io::Task<Result<Engine>> probe_vllm_engine(config::EnginesConfig engines) {
@@ -133,8 +140,8 @@ io::Task<Result<EngineSet>> probe_engines(const config::Config& config) {
   EngineSet set;
   if (needs(config, EngineKind::kLlamaCpp) || config.models.empty()) {
     YOKE_CO_TRY(auto installs, engines::engines_of_each_backend(config.engines));
-    auto probing = probe_llama_cpp_engines(std::move(installs));
-    YOKE_CO_TRY(set.llama_cpp, co_await std::move(probing));
+    auto probing = probe_llama_cpp_engines(std::move(installs), set);
+    YOKE_CO_CHECK(co_await std::move(probing));
   }
   if (needs(config, EngineKind::kVllm)) {
     auto probing = probe_vllm_engine(config.engines);
@@ -158,10 +165,14 @@ EngineChoice choose_engines(const EngineSet& set, const hardware::Machine* machi
   engines::BackendChoice chosen =
       engines::choose_backends(installs_of(set), machine, engines, options);
   EngineChoice choice{{}, std::move(chosen.ruled_out), {}};
+  // To the choice it was not even there.
+  for (RuledOut& out : choice.ruled_out) {
+    if (const RuledOut* known = find_unusable(set, out.backend)) out.why = known->why;
+  }
   for (engines::Candidate& candidate : chosen.candidates) {
     const Engine* probed = find(set, candidate.install);
     if (probed == nullptr) continue;  // It is one of those that were given.
-    if (const RuledOut* out = find_without_device(set, candidate.install.backend)) {
+    if (const RuledOut* out = find_unusable(set, candidate.install.backend)) {
       choice.ruled_out.push_back(*out);
       continue;
     }
@@ -182,7 +193,7 @@ io::Task<void> ask_devices(EngineSet& set, const hardware::Machine* machine,
     auto why = co_await std::move(asking);
     if (!why) continue;
     log::warning("The engine for {} is left out: {}", backend, *why);
-    set.without_device.push_back({std::move(backend), std::move(*why)});
+    set.unusable.push_back({std::move(backend), std::move(*why)});
   }
 }
 

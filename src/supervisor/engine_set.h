@@ -17,8 +17,9 @@ namespace yoke::supervisor {
 struct EngineSet {
   std::vector<Engine> llama_cpp;  // At most one for a backend.
   std::optional<Engine> vllm;
-  std::optional<Error> no_vllm;                   // Why there is none.
-  std::vector<engines::RuledOut> without_device;  // Of llama_cpp: those that would use the CPU.
+  std::optional<Error> no_vllm;  // Why there is none.
+  // Installed ones that can't be used: they don't start, or see no device and would use the CPU.
+  std::vector<engines::RuledOut> unusable;
 };
 
 // What a model may be started with, best first, and why the rest is not there.

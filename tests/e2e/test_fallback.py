@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import signal
 import time
 import unittest
@@ -68,9 +69,12 @@ class FallbackTest(E2eTest):
 
 
 class DeviceListTest(E2eTest):
-    def serve(self, script):
+    def serve(self, script, broken=None):
         models = {"chat": self.sandbox.fake_model("tokens=3", backends=["vulkan", "cpu"])}
         env = {**self.sandbox.install_fake_engines(), "FAKE_ENGINE_SCRIPT": script}
+        if broken:
+            engine = f"{env['YOKE_ENGINE_DIR']}/llama.cpp-0.5.0/{broken}/llama-server"
+            pathlib.Path(engine).write_text("#!/bin/sh\nexit 3\n")
         yoke = self.sandbox.serve(models, engine=None, engines=SOFTWARE, env=env)
         yoke.wait_for_state("chat", "ready")
         return yoke
@@ -80,6 +84,12 @@ class DeviceListTest(E2eTest):
         self.assertEqual(yoke.instance("chat")["backend"], "cpu")
         self.assertIn("The engine for vulkan is left out", yoke.log())
         self.assertEqual(yoke.get("/yoke/v1/explain?model=chat").json()["failures"], [])
+
+    def test_engine_that_does_not_start_is_left_out(self):
+        yoke = self.serve("tokens=3", broken="vulkan")
+        self.assertEqual(yoke.instance("chat")["backend"], "cpu")
+        ruled_out = yoke.get("/yoke/v1/explain?model=chat").json()["ruled_out"]
+        self.assertIn("--version", {one["backend"]: one["why"] for one in ruled_out}["vulkan"])
 
     def test_engine_that_lists_one_is_taken(self):
         self.assertEqual(self.serve("tokens=3").instance("chat")["backend"], "vulkan")
