@@ -26,7 +26,6 @@ namespace yoke::cli {
 namespace {
 
 namespace asio = boost::asio;
-namespace fs = std::filesystem;
 using engines::EngineInstall;
 
 constexpr std::string_view kNoDeviceText =

@@ -48,10 +48,9 @@ CatalogueEntry entry_of(const config::ModelConfig& model, models::Catalogue& cat
   return catalogue.find(model.catalogue_name).value_or(CatalogueEntry());
 }
 
-Result<std::vector<ListedModel>> collect(const config::Config& config) {
-  YOKE_TRY(const auto catalogue,
-           models::Catalogue::open(config.server.model_dir, models::Catalogue::Use::kRead));
-  YOKE_TRY(std::vector<CatalogueEntry> entries, catalogue->entries());
+Result<std::vector<ListedModel>> collect(const config::Config& config,
+                                         models::Catalogue& catalogue) {
+  YOKE_TRY(std::vector<CatalogueEntry> entries, catalogue.entries());
   std::vector<ListedModel> listed;
   std::set<std::string> names;
   for (CatalogueEntry& entry : entries) {
@@ -60,7 +59,7 @@ Result<std::vector<ListedModel>> collect(const config::Config& config) {
   }
   for (const config::ModelConfig& model : config.models) {
     if (names.contains(model.name)) continue;
-    listed.push_back({.entry = entry_of(model, *catalogue), .configured = true});
+    listed.push_back({.entry = entry_of(model, catalogue), .configured = true});
     listed.back().entry.name = model.name;
     listed.back().entry.source = config.file.filename().string();
   }
@@ -101,7 +100,35 @@ std::string missing_text(const std::vector<fs::path>& missing) {
   return fmt::format("{} and {} more of its files are missing.", first, missing.size() - 1);
 }
 
+json::object pull_json(const models::CutPull& cut) {
+  return {{"source", utf8_json(cut.pull.source)}, {"done", cut.done}, {"total", cut.total}};
+}
+
+std::string text_of(const std::vector<ListedModel>& models, const std::vector<models::CutPull>& cut,
+                    const fs::path& model_dir) {
+  if (!models.empty()) return format_models(models, Terminal::of(stdout)) + format_cut_pulls(cut);
+  if (!cut.empty()) return format_cut_pulls(cut);
+  return fmt::format(
+      "There is no model in {} yet. `yoke pull` gets one; `yoke import` links those that other "
+      "programs have.\n",
+      short_path(model_dir));
+}
+
 }  // namespace
+
+std::string format_cut_pulls(const std::vector<models::CutPull>& cut) {
+  std::string text;
+  for (const models::CutPull& pull : cut) {
+    const std::string source = one_line(pull.pull.source);
+    const std::string total =
+        pull.total > 0 ? fmt::format(" of {}", format_bytes(pull.total)) : std::string();
+    text += fmt::format(
+        "{} is not complete, {}{} are there: `yoke pull {}` goes on, `yoke rm {}` "
+        "removes them.\n",
+        source, format_bytes(pull.done), total, source, source);
+  }
+  return text;
+}
 
 std::string format_models(const std::vector<ListedModel>& models, const Terminal& terminal) {
   using enum Table::Align;
@@ -130,21 +157,22 @@ json::object to_json(const ListedModel& model) {
 
 Result<void> list_models(const ListOptions& options) {
   YOKE_TRY(const config::Config config, config_of(options.place));
-  YOKE_TRY(const std::vector<ListedModel> models, collect(config));
+  YOKE_TRY(const auto catalogue,
+           models::Catalogue::open(config.server.model_dir, models::Catalogue::Use::kRead));
+  YOKE_TRY(const std::vector<ListedModel> models, collect(config, *catalogue));
+  YOKE_TRY(const std::vector<models::CutPull> cut, models::cut_pulls(*catalogue));
   std::string text;
   if (options.json) {
     json::array array;
+    json::array pulls;
     for (const ListedModel& model : models) array.push_back(to_json(model));
+    for (const models::CutPull& pull : cut) pulls.push_back(pull_json(pull));
     text = pretty_json_text(json::object{{"model_dir", utf8_json(config.server.model_dir.native())},
-                                         {"models", std::move(array)}}) +
+                                         {"models", std::move(array)},
+                                         {"cut_pulls", std::move(pulls)}}) +
            "\n";
-  } else if (models.empty()) {
-    text = fmt::format(
-        "There is no model in {} yet. `yoke pull` gets one; `yoke import` links those that other "
-        "programs have.\n",
-        short_path(config.server.model_dir));
   } else {
-    text = format_models(models, Terminal::of(stdout));
+    text = text_of(models, cut, config.server.model_dir);
   }
   std::fwrite(text.data(), 1, text.size(), stdout);
   return flush_stdout();

@@ -11,6 +11,7 @@
 #include "cli/model_place.h"
 #include "cli/terminal.h"
 #include "models/catalogue.h"
+#include "models/cut_pull.h"
 
 namespace yoke::cli {
 
@@ -30,6 +31,8 @@ struct ListedModel {
   bool configured = false;                       // Known from the configuration only.
 };
 
+// A line for each.
+std::string format_cut_pulls(const std::vector<models::CutPull>& cut);
 std::string format_models(const std::vector<ListedModel>& models, const Terminal& terminal);
 boost::json::object to_json(const ListedModel& model);
 

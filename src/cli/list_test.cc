@@ -8,6 +8,7 @@
 namespace yoke::cli {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -56,6 +57,15 @@ TEST(FormatModels, IsCutAtTheTerminalsWidthAndCanNotDriveIt) {
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 2);
   EXPECT_THAT(text, HasSubstr("evil line"));
   EXPECT_THAT(text, HasSubstr("…\n"));
+}
+
+TEST(FormatCutPulls, SaysHowToGoOn) {
+  const models::CutPull cut{{"hf:org/m:Q4_0", {}}, 3'000'000'000, 375'000'000'000};
+  EXPECT_EQ(format_cut_pulls({cut}),
+            "hf:org/m:Q4_0 is not complete, 3.0 GB of 375.0 GB are there: `yoke pull "
+            "hf:org/m:Q4_0` goes on, `yoke rm hf:org/m:Q4_0` removes them.\n");
+  EXPECT_THAT(format_cut_pulls({{{"a\x1b[2J", {}}, 1000, 0}}),
+              AllOf(HasSubstr("1.0 KB are there"), Not(HasSubstr("\x1b"))));
 }
 
 TEST(ListedModelJson, SaysWhatIsKnown) {

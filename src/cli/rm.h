@@ -12,8 +12,8 @@ namespace yoke::cli {
 
 struct RmOptions {
   ModelPlace place;
-  std::vector<std::string> names;
-  bool yes = false;  // Don't ask.
+  std::vector<std::string> names;  // Of models, or references of pulls that were cut.
+  bool yes = false;                // Don't ask.
 };
 
 // Nothing is removed if one of the names is unknown. kUsage if it would have to ask and there is no

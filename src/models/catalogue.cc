@@ -29,6 +29,7 @@ constexpr std::string_view kListHint = "`yoke list` shows those that there are."
 constexpr std::string_view kElsewhere = "name another directory with --models or in model_dir";
 
 // `position`: the order of an entry's files. `leftover`: what is still to be removed from the disk.
+// `pulled_file`: of pulls that have begun and have no entry.
 constexpr std::array kMigrations{
     R"sql(
       PRAGMA application_id = 0x596f6b4d;
@@ -44,6 +45,12 @@ constexpr std::array kMigrations{
         PRIMARY KEY (model, position)) STRICT, WITHOUT ROWID;
       CREATE TABLE leftover (path TEXT NOT NULL PRIMARY KEY) STRICT, WITHOUT ROWID;
       PRAGMA user_version = 1;
+    )sql",
+    R"sql(
+      CREATE TABLE pulled_file (
+        source TEXT NOT NULL, position INTEGER NOT NULL, path TEXT NOT NULL, bytes INTEGER NOT NULL,
+        PRIMARY KEY (source, position)) STRICT, WITHOUT ROWID;
+      PRAGMA user_version = 2;
     )sql",
 };
 
@@ -219,6 +226,8 @@ struct Catalogue::Impl {
   Result<void> insert(const std::string& model, std::int64_t position, const ModelFile& file);
   Result<std::vector<CatalogueEntry>> entries();
   Result<void> add_files(std::vector<CatalogueEntry>& entries);
+  Result<void> end_pull(std::string_view source);
+  Result<void> add_leftovers(const std::vector<fs::path>& files);
 };
 
 Result<void> Catalogue::Impl::insert(const CatalogueEntry& entry) {
@@ -300,6 +309,19 @@ Result<void> Catalogue::Impl::add_files(std::vector<CatalogueEntry>& entries) {
   }
 }
 
+Result<void> Catalogue::Impl::end_pull(std::string_view source) {
+  YOKE_TRY(Statement remove, database->prepare("DELETE FROM pulled_file WHERE source = ?"));
+  return remove.bind(source).run();
+}
+
+Result<void> Catalogue::Impl::add_leftovers(const std::vector<fs::path>& files) {
+  for (const fs::path& file : files) {
+    YOKE_TRY(Statement keep, database->prepare("INSERT OR IGNORE INTO leftover VALUES (?)"));
+    YOKE_CHECK(keep.bind(file.native()).run());
+  }
+  return {};
+}
+
 Result<std::unique_ptr<Catalogue>> Catalogue::open(const fs::path& model_dir, Use use) {
   auto impl = std::make_unique<Impl>();
   const fs::path file = model_dir / "catalogue.db";
@@ -343,7 +365,51 @@ Result<void> Catalogue::put(const CatalogueEntry& entry) {
   YOKE_TRY(Statement remove, database.prepare("DELETE FROM model WHERE name = ?"));
   YOKE_CHECK(remove.bind(entry.name).run());
   YOKE_CHECK(impl_->insert(entry));
+  YOKE_CHECK(impl_->end_pull(entry.source));
   YOKE_CHECK(database.run("DELETE FROM leftover WHERE path IN (SELECT path FROM file)"));
+  return transaction.commit();
+}
+
+Result<void> Catalogue::begin_pull(const BegunPull& pull) {
+  Database& database = *impl_->database;
+  YOKE_TRY(Transaction transaction, Transaction::begin(database));
+  YOKE_CHECK(impl_->end_pull(pull.source));
+  std::int64_t position = 0;
+  for (const BegunPull::File& file : pull.files) {
+    YOKE_TRY(Statement insert, database.prepare("INSERT INTO pulled_file VALUES (?, ?, ?, ?)"));
+    insert.bind(pull.source).bind(position++).bind(file.path.native());
+    YOKE_CHECK(insert.bind(to_integer(file.bytes)).run());
+    const std::string path = file.path.native();
+    YOKE_TRY(Statement keep, database.prepare("DELETE FROM leftover WHERE path IN (?, ?, ?)"));
+    YOKE_CHECK(keep.bind(path).bind(path + ".part").bind(path + ".part.json").run());
+  }
+  return transaction.commit();
+}
+
+Result<std::vector<BegunPull>> Catalogue::begun_pulls() {
+  std::vector<BegunPull> found;
+  if (!impl_->database) return found;
+  YOKE_TRY(const std::int64_t version, impl_->database->number("PRAGMA user_version"));
+  if (version < 2) return found;  // Nobody changed it since there are such.
+  YOKE_TRY(Statement rows, impl_->database->prepare("SELECT source, path, bytes FROM pulled_file "
+                                                    "ORDER BY source, position"));
+  while (true) {
+    YOKE_TRY(const bool row, rows.step());
+    if (!row) return found;
+    std::string source = rows.text();
+    if (found.empty() || found.back().source != source) {
+      found.push_back({.source = std::move(source), .files = {}});
+    }
+    BegunPull::File& file = found.back().files.emplace_back();
+    file.path = rows.text();
+    file.bytes = to_count(rows.integer());
+  }
+}
+
+Result<void> Catalogue::forget_pull(std::string_view source, const std::vector<fs::path>& files) {
+  YOKE_TRY(Transaction transaction, Transaction::begin(*impl_->database));
+  YOKE_CHECK(impl_->end_pull(source));
+  YOKE_CHECK(impl_->add_leftovers(files));
   return transaction.commit();
 }
 
@@ -387,10 +453,7 @@ Result<void> Catalogue::remove(std::string_view name, const std::vector<fs::path
     return fail(kModelUnknown, fmt::format("There is no model '{}'.", name),
                 std::string(kListHint));
   }
-  for (const fs::path& file : files) {
-    YOKE_TRY(Statement keep, database.prepare("INSERT OR IGNORE INTO leftover VALUES (?)"));
-    YOKE_CHECK(keep.bind(file.native()).run());
-  }
+  YOKE_CHECK(impl_->add_leftovers(files));
   return transaction.commit();
 }
 

@@ -50,6 +50,18 @@ struct CatalogueEntry {
   friend bool operator==(const CatalogueEntry&, const CatalogueEntry&) = default;
 };
 
+// A pull that has begun, and has no entry for what it gets.
+struct BegunPull {
+  struct File {
+    std::filesystem::path path;  // Absolute: where it will lie.
+    std::uint64_t bytes = 0;     // 0: nobody knows.
+    friend bool operator==(const File&, const File&) = default;
+  };
+  std::string source;  // to_text(reference)
+  std::vector<File> files;
+  friend bool operator==(const BegunPull&, const BegunPull&) = default;
+};
+
 // Whether an entry may be called so: letters, digits and . _ : / + @ -, at most 128 of them, the
 // first a letter or digit. As models of the configuration.
 bool is_entry_name(std::string_view name);
@@ -71,8 +83,8 @@ class Catalogue {
   // What the user should know about how it was opened.
   const std::vector<std::string>& notes() const;
 
-  // In place of one of the same name; all or nothing. kInvalidArgument for a name or path that
-  // can't be.
+  // In place of one of the same name; all or nothing. A pull from its source is over.
+  // kInvalidArgument for a name or path that can't be.
   Result<void> put(const CatalogueEntry& entry);
   Result<std::vector<CatalogueEntry>> entries();  // By name.
   // By its name, or by what only one of the names ends in or holds. kModelUnknown with the nearest.
@@ -80,6 +92,12 @@ class Catalogue {
   // Only the entry; files are the caller's. `files` are written down with it, as what is still to
   // be removed from the disk. kModelUnknown.
   Result<void> remove(std::string_view name, const std::vector<std::filesystem::path>& files = {});
+  // In place of one from the same source.
+  Result<void> begin_pull(const BegunPull& pull);
+  Result<std::vector<BegunPull>> begun_pulls();  // By source.
+  // As remove().
+  Result<void> forget_pull(std::string_view source,
+                           const std::vector<std::filesystem::path>& files = {});
   // What was written down so and has not been settled, as a process that removes files may be
   // killed. put() takes the files of its entry out.
   Result<std::vector<std::filesystem::path>> leftovers();

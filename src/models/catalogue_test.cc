@@ -418,7 +418,46 @@ TEST_F(CatalogueTest, ALaterYokesIsLeftAlone) {
     EXPECT_THAT(error.message, HasSubstr("catalogue.db was made by a later Yoke"));
     EXPECT_EQ(error.code, kCatalogueFailed);
   }
-  ASSERT_TRUE(set_version("PRAGMA user_version = 1"));
+  ASSERT_TRUE(set_version("PRAGMA user_version = 2"));
+  EXPECT_THAT(names(), ElementsAre("a"));
+}
+
+TEST_F(CatalogueTest, PullsAreKnownUntilTheyHaveAnEntry) {
+  const BegunPull a{"hf:org/a", {{"/m/a-1.gguf", 7}, {"/m/a-2.gguf", 0}}};
+  const BegunPull b{"hf:org/b", {{"/m/b.gguf", 3}}};
+  const auto catalogue = open();
+  ASSERT_TRUE(catalogue->begin_pull(b));
+  ASSERT_TRUE(catalogue->begin_pull({"hf:org/a", {{"/m/old.gguf", 1}}}));
+  ASSERT_TRUE(catalogue->begin_pull(a));
+  EXPECT_THAT(*catalogue->begun_pulls(), ElementsAre(a, b));
+  EXPECT_THAT(*open(Use::kRead)->begun_pulls(), ElementsAre(a, b));
+  ASSERT_TRUE(catalogue->put(an_entry("a")));
+  EXPECT_THAT(*catalogue->begun_pulls(), ElementsAre(b));
+  ASSERT_TRUE(catalogue->forget_pull("hf:org/b", {"/m/b.gguf.part"}));
+  EXPECT_THAT(*catalogue->begun_pulls(), IsEmpty());
+  EXPECT_THAT(*catalogue->leftovers(), ElementsAre("/m/b.gguf.part"));
+  EXPECT_THAT(names(), ElementsAre("a"));
+}
+
+// What a pull writes again must not be swept away after it.
+TEST_F(CatalogueTest, APullTakesItsFilesOutOfTheLeftovers) {
+  const auto catalogue = open();
+  ASSERT_TRUE(catalogue->forget_pull("hf:org/a", {"/m/a.gguf", "/m/a.gguf.part", "/m/b.gguf"}));
+  ASSERT_TRUE(catalogue->begin_pull({"hf:org/a", {{"/m/a.gguf", 7}}}));
+  EXPECT_THAT(*catalogue->leftovers(), ElementsAre("/m/b.gguf"));
+}
+
+TEST_F(CatalogueTest, AnOlderOneIsReadAndBroughtUp) {
+  ASSERT_TRUE(open()->put(an_entry("a")));
+  {
+    auto database = store::Database::open(file().string(), store::state_kind());
+    ASSERT_TRUE(database->run("DROP TABLE pulled_file; PRAGMA user_version = 1"));
+  }
+  EXPECT_THAT(*open(Use::kRead)->begun_pulls(), IsEmpty());
+  EXPECT_THAT(names(), ElementsAre("a"));
+  const BegunPull b{"hf:org/b", {{"/m/b.gguf", 3}}};
+  ASSERT_TRUE(open()->begin_pull(b));
+  EXPECT_THAT(*open(Use::kRead)->begun_pulls(), ElementsAre(b));
   EXPECT_THAT(names(), ElementsAre("a"));
 }
 

@@ -30,7 +30,7 @@ Result<CatalogueEntry> huggingface_entry(const std::filesystem::path& dir);
 bool is_huggingface_model(const std::filesystem::path& dir);
 
 // "UD-Q4_K_XL", "Q8_0", "BF16": the quantization that the name of a file without its ending says,
-// as it is written there; empty if it says none.
+// in capitals; empty if it says none.
 std::string quantization_in(std::string_view stem);
 
 // The stem of a model's first file: without ".gguf" and "-00001-of-00003".

@@ -24,7 +24,7 @@ const std::string kShard = safetensors(
 TEST(QuantizationIn, IsTheLastWordThatLooksLikeOne) {
   EXPECT_EQ(quantization_in("Llama-3.2-3B-Instruct-Q4_K_M"), "Q4_K_M");
   EXPECT_EQ(quantization_in("Kimi-K2.5-UD-Q2_K_XL"), "UD-Q2_K_XL");
-  EXPECT_EQ(quantization_in("smollm.q8_0"), "q8_0");
+  EXPECT_EQ(quantization_in("smollm.ud-q8_0"), "UD-Q8_0");
   EXPECT_EQ(quantization_in("Qwen3-8B-BF16"), "BF16");
   EXPECT_EQ(quantization_in("gpt-oss-20b-MXFP4"), "MXFP4");
   EXPECT_EQ(quantization_in("model-IQ2_XXS"), "IQ2_XXS");

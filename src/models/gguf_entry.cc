@@ -67,7 +67,7 @@ std::string quantization_in(std::string_view stem) {
     }
     start = end + 1;
   }
-  return std::string(found);
+  return upper(found);
 }
 
 std::string model_stem(const fs::path& path) {

@@ -4,7 +4,9 @@
 #include <array>
 #include <cctype>
 #include <cstdlib>
+#include <filesystem>
 #include <map>
+#include <system_error>
 #include <utility>
 
 #include <curl/curl.h>
@@ -86,10 +88,38 @@ void set(const Easy& easy, CURLoption option, T value) {
   ::curl_easy_setopt(easy.get(), option, value);
 }
 
+// What to trust in place of the system's certificates.
+struct Trust {
+  std::string file;
+  std::string directory;
+};
+
+std::string variable(const char* name) {
+  const char* const value = std::getenv(name);
+  return value == nullptr ? std::string() : std::string(value);
+}
+
+// As OpenSSL's programs, requests and curl are told of it. The first that is set counts.
+Trust named_trust() {
+  Trust trust;
+  for (const char* const name : {"SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"}) {
+    std::string path = variable(name);
+    if (path.empty()) continue;
+    std::error_code error;
+    const bool directory = std::filesystem::is_directory(path, error);
+    (directory ? trust.directory : trust.file) = std::move(path);
+    break;
+  }
+  if (trust.directory.empty()) trust.directory = variable("SSL_CERT_DIR");
+  return trust;
+}
+
 void set_trust(const Easy& easy) {
-  // Where OpenSSL's own programs look; libcurl has its own default built in.
-  const char* file = std::getenv("SSL_CERT_FILE");
-  if (file != nullptr && *file != '\0') set(easy, CURLOPT_CAINFO, file);
+  const Trust trust = named_trust();
+  if (trust.file.empty() && trust.directory.empty()) return;  // libcurl knows the system's.
+  const auto text = [](const std::string& path) { return path.empty() ? nullptr : path.c_str(); };
+  set(easy, CURLOPT_CAINFO, text(trust.file));
+  set(easy, CURLOPT_CAPATH, text(trust.directory));
 }
 
 void set_fields(Transfer& transfer) {
@@ -126,6 +156,8 @@ void prepare(Transfer& transfer, const HttpLimits& limits) {
   set(easy, CURLOPT_HEADERDATA, &transfer);
   set(easy, CURLOPT_WRITEFUNCTION, &take_body);
   set(easy, CURLOPT_WRITEDATA, &transfer);
+  // A proxy's answer is not the server's.
+  set(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   set_trust(easy);
   set_fields(transfer);
   if (!request.bearer.empty()) {
@@ -140,6 +172,46 @@ void prepare(Transfer& transfer, const HttpLimits& limits) {
   }
 }
 
+// What nobody but the user can change. False if it is something else.
+bool explain(const Transfer& transfer, CURLcode code, HttpEnd& end) {
+  if (code == CURLE_PEER_FAILED_VERIFICATION) {
+    end.problem = transfer.error.data();  // Names the host, and nothing behind it.
+    end.remedy =
+        "If a proxy or the server has certificates of its own authority, set SSL_CERT_FILE to a "
+        "file with that authority's; look also whether the clock is right.";
+  } else if (code == CURLE_SSL_CACERT_BADFILE) {
+    const Trust trust = named_trust();
+    end.problem = fmt::format("the certificates to trust can't be read from {}",
+                              !trust.file.empty()        ? trust.file
+                              : !trust.directory.empty() ? trust.directory
+                                                         : "the system's store");
+    end.remedy = "Correct SSL_CERT_FILE, REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE, or unset it.";
+    if (trust.file.empty()) end.remedy = "Install the package ca-certificates.";
+  } else if (code == CURLE_UNSUPPORTED_PROTOCOL && is_redirect(transfer.head.status)) {
+    end.problem = "its server redirects to an address without encryption, or of another kind";
+    end.remedy = "Use another address, or one that begins with http:// if that is meant.";
+  } else {
+    return false;
+  }
+  return true;
+}
+
+void explain_proxy(const Transfer& transfer, HttpEnd& end) {
+  long status = 0;
+  ::curl_easy_getinfo(transfer.easy.get(), CURLINFO_HTTP_CONNECTCODE, &status);
+  if (status / 100 == 2 || status == 0) return;
+  end.problem = fmt::format("the proxy answered with status {}", status);
+  if (status / 100 != 4) return;
+  end.remedy = status == 407 ? "Put the proxy's user and password into https_proxy."
+                             : "Look at https_proxy; no_proxy names hosts to ask without it.";
+}
+
+// Whether libcurl's own message names the host, and nothing behind it.
+bool is_about_connecting(CURLcode code) {
+  return code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST ||
+         code == CURLE_COULDNT_RESOLVE_PROXY || code == CURLE_SSL_CONNECT_ERROR;
+}
+
 HttpEnd end_of(std::size_t id, const Transfer& transfer, CURLcode code) {
   HttpEnd end;
   end.id = id;
@@ -149,13 +221,14 @@ HttpEnd end_of(std::size_t id, const Transfer& transfer, CURLcode code) {
   ::curl_easy_getinfo(transfer.easy.get(), CURLINFO_EFFECTIVE_URL, &url);
   if (url != nullptr) end.last_url = url;
   if (code == CURLE_OK || transfer.stopped) return end;
+  if (explain(transfer, code, end)) return end;
   if (code == CURLE_OPERATION_TIMEDOUT && transfer.head.status != 0) {
     end.problem = "no bytes came any more";
-  } else if (code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST ||
-             code == CURLE_COULDNT_RESOLVE_PROXY) {
-    end.problem = transfer.error.data();  // Names the host, and nothing behind it.
+  } else if (is_about_connecting(code)) {
+    end.problem = transfer.error.data();
   }
   if (end.problem.empty()) end.problem = ::curl_easy_strerror(code);
+  explain_proxy(transfer, end);
   return end;
 }
 

@@ -1,6 +1,7 @@
 // HttpClient: requests to hubs and file servers, several at a time, over libcurl. Owned by one pull
 // or one reader; one thread at a time. Redirects are followed; a bearer token goes to the origin of
-// the request's address only. Messages never hold an address's query or a token.
+// the request's address only, and no redirect leads from https to http. Proxies and trusted
+// certificates are what the environment names. Messages never hold an address's query or a token.
 #pragma once
 
 #include <chrono>
@@ -55,6 +56,7 @@ struct HttpEnd {
   std::string last_url;  // Where redirects led to; may hold secrets.
   bool stopped = false;  // By on_head or on_body.
   std::string problem;   // Why it did not get to its end: "Could not resolve host: x"; or empty.
+  std::string remedy;    // What to do about it, where trying again is of no use.
   bool ok() const { return problem.empty() && !stopped && head.status / 100 == 2; }
 };
 

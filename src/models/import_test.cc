@@ -212,7 +212,7 @@ TEST_F(ImportTest, ReadsLmStudiosStore) {
     const auto found = scan(dir);
     EXPECT_EQ(found->kind, "LM Studio's store");
     EXPECT_THAT(names(*found),
-                ElementsAre("infra-ai/ocelot-GGUF:q4_0", "infra-ai/ocelot-GGUF:q8_0"));
+                ElementsAre("infra-ai/ocelot-GGUF:Q4_0", "infra-ai/ocelot-GGUF:Q8_0"));
   }
 }
 

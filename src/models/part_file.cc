@@ -120,6 +120,13 @@ std::uint64_t PartFile::space_taken(const fs::path& final_path) {
   return static_cast<std::uint64_t>(status.st_blocks) * kBlock;
 }
 
+std::optional<std::uint64_t> PartFile::durable(const fs::path& final_path) {
+  std::error_code error;
+  if (!fs::exists(part_path(final_path), error)) return std::nullopt;
+  const std::optional<State> state = read_state(state_path(final_path));
+  return state ? state->done.count() : 0;
+}
+
 void PartFile::remove(const fs::path& final_path) {
   // The state first: without it the part is nothing.
   std::error_code error;

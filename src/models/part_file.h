@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "base/result.h"
@@ -33,6 +34,8 @@ class PartFile {
   static std::filesystem::path state_path(const std::filesystem::path& final_path);
   // Bytes of the disk that the part of a file takes by now.
   static std::uint64_t space_taken(const std::filesystem::path& final_path);
+  // Those of them that are right for certain; none if there is no part.
+  static std::optional<std::uint64_t> durable(const std::filesystem::path& final_path);
   static void remove(const std::filesystem::path& final_path);
 
   const ByteRanges& done() const { return done_; }

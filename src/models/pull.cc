@@ -45,6 +45,7 @@ class Pull {
   bool is_known(const Download& download) const;
   Result<bool> has_checksum(const Download& download) const;
   Result<void> check_space() const;
+  Result<void> begin(const std::string& source);
   Result<void> get_all();
   Result<CatalogueEntry> enter(const std::string& source, const std::string& name);
   void remove_stale(const CatalogueEntry& fresh);
@@ -172,6 +173,16 @@ Result<void> Pull::check_space() const {
               "Make room, or name a directory on another disk with --models.");
 }
 
+// Whatever ends it, `yoke list` and `yoke rm` know of it.
+Result<void> Pull::begin(const std::string& source) {
+  if (std::ranges::find(there_, false) == there_.end()) return {};
+  BegunPull begun{.source = source, .files = {}};
+  for (const PlannedFile& file : plan_.files) {
+    begun.files.push_back({file.download.path, file.download.bytes.value_or(0)});
+  }
+  return catalogue_.begin_pull(begun);
+}
+
 Result<void> Pull::get_all() {
   std::uint64_t before = 0;
   for (std::size_t i = 0; i < plan_.files.size(); ++i) {
@@ -245,6 +256,7 @@ Result<CatalogueEntry> Pull::run(const std::string& source) {
   YOKE_CHECK(find_what_is_there());
   YOKE_CHECK(check_header());
   YOKE_CHECK(check_space());
+  YOKE_CHECK(begin(source));
   YOKE_CHECK(get_all());
   return enter(source, name);
 }
@@ -304,36 +316,6 @@ Result<CatalogueEntry> pull(const ModelReference& reference, const PullOptions& 
                               ? plan_pull(client, *hub, options)
                               : plan_pull(client, std::get<UrlReference>(reference), options));
   return Pull(client, *catalogue, options, std::move(plan)).run(to_text(reference));
-}
-
-Result<gguf::Model> remote_model(const ModelReference& reference, const HubAccess& hub,
-                                 const std::atomic<bool>* cancel) {
-  if (const auto* const file = std::get_if<FileReference>(&reference)) {
-    return gguf::open_model(file->path);
-  }
-  PullOptions options;
-  options.model_dir = "/";  // Nothing is written.
-  options.hub = hub;
-  options.projector = false;
-  options.cancel = cancel;
-  HttpClient client;
-  const auto* const at_hub = std::get_if<HubReference>(&reference);
-  YOKE_TRY(const PullPlan plan,
-           at_hub != nullptr ? plan_pull(client, *at_hub, options)
-                             : plan_pull(client, std::get<UrlReference>(reference), options));
-  if (plan.format != "gguf") {
-    return fail(gguf::kGgufUnsupported,
-                fmt::format("{} is a HuggingFace model, and a GGUF model was expected.",
-                            to_text(reference)),
-                "Name a repository with GGUF files; most are called so.");
-  }
-  gguf::ModelAssembly assembly;
-  for (const PlannedFile& file : plan.files) {
-    HttpSource source(client, file.download.subject, file.download.bearer, cancel);
-    YOKE_TRY(gguf::Header header, gguf::read_header(source));
-    YOKE_CHECK(assembly.add(std::move(header)));
-  }
-  return assembly.finish();
 }
 
 }  // namespace yoke::models

@@ -83,8 +83,7 @@ Result<PullPlan> plan_pull(HttpClient& client, const HubReference& reference,
   return plan;
 }
 
-Result<PullPlan> plan_pull(HttpClient& client, const UrlReference& reference,
-                           const PullOptions& options) {
+Result<PullPlan> plan_unseen(const UrlReference& reference, const PullOptions& options) {
   YOKE_TRY(const UrlParts parts, parts_of(reference.url));
   YOKE_TRY(const fs::path place, safe_path(options.model_dir, parts.host + "/" + parts.path));
   PullPlan plan{"gguf", model_stem(parts.file), parts.host, {}, {}, {}};
@@ -95,16 +94,26 @@ Result<PullPlan> plan_pull(HttpClient& client, const UrlReference& reference,
     download.subject.name = to_text(UrlReference{download.subject.url});
     download.bearer = bearer_for(options.hub, download.subject.url);
     download.path = place.parent_path() / name;
+    plan.files.push_back({std::move(download)});
+  }
+  plan.path = plan.files.front().download.path;
+  return plan;
+}
+
+Result<PullPlan> plan_pull(HttpClient& client, const UrlReference& reference,
+                           const PullOptions& options) {
+  YOKE_TRY(PullPlan plan, plan_unseen(reference, options));
+  for (PlannedFile& file : plan.files) {
     DownloadOptions look;
     look.retry.without_progress = std::chrono::seconds(10);
     look.cancel = options.cancel;
     look.on_note = options.on_note;
+    Download& download = file.download;
     YOKE_TRY(const RemoteFile remote, look_at(client, download, look));
     download.bytes = remote.bytes;
     if (!remote.sha256.empty()) download.checksum = {Checksum::Kind::kSha256, remote.sha256};
-    plan.files.push_back({std::move(download), FileRole::kWeights, remote.modified});
+    file.modified = remote.modified;
   }
-  plan.path = plan.files.front().download.path;
   return plan;
 }
 

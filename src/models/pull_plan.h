@@ -34,5 +34,7 @@ Result<PullPlan> plan_pull(HttpClient& client, const HubReference& reference,
                            const PullOptions& options);
 Result<PullPlan> plan_pull(HttpClient& client, const UrlReference& reference,
                            const PullOptions& options);
+// The same without asking: no sizes, no sums, and files that may not be there.
+Result<PullPlan> plan_unseen(const UrlReference& reference, const PullOptions& options);
 
 }  // namespace yoke::models

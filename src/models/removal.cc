@@ -88,6 +88,33 @@ Result<Removal> remove_model(Catalogue& catalogue, const CatalogueEntry& entry,
   return removal;
 }
 
+Removal removal_of(const BegunPull& pull, const std::vector<CatalogueEntry>& all,
+                   const fs::path& model_dir) {
+  std::set<fs::path> others;
+  for (const CatalogueEntry& other : all) {
+    for (const ModelFile& file : other.files) others.insert(real(file.path));
+  }
+  Removal removal;
+  for (const BegunPull::File& file : pull.files) {
+    std::error_code error;
+    if (!lies_below(file.path, model_dir)) continue;
+    std::ranges::copy(partial_downloads(file.path), std::back_inserter(removal.files));
+    if (!fs::exists(fs::symlink_status(file.path, error))) continue;
+    (others.contains(real(file.path)) ? removal.shared : removal.files).push_back(file.path);
+  }
+  for (const fs::path& file : removal.files) removal.bytes += size_of(file);
+  return removal;
+}
+
+Result<Removal> remove_pull(Catalogue& catalogue, const BegunPull& pull,
+                            const fs::path& model_dir) {
+  YOKE_TRY(const std::vector<CatalogueEntry> all, catalogue.entries());
+  Removal removal = removal_of(pull, all, model_dir);
+  YOKE_CHECK(catalogue.forget_pull(pull.source, removal.files));
+  YOKE_CHECK(sweep(catalogue, model_dir));
+  return removal;
+}
+
 Result<void> sweep(Catalogue& catalogue, const fs::path& model_dir) {
   YOKE_TRY(const std::vector<fs::path> files, catalogue.leftovers());
   if (files.empty()) return {};

@@ -30,6 +30,13 @@ Removal removal_of(const CatalogueEntry& entry, const std::vector<CatalogueEntry
 Result<Removal> remove_model(Catalogue& catalogue, const CatalogueEntry& entry,
                              const std::filesystem::path& model_dir);
 
+// The same of a pull that was cut: the files that it got so far, in whole or in part. For files of
+// other models only what is partial goes.
+Removal removal_of(const BegunPull& pull, const std::vector<CatalogueEntry>& all,
+                   const std::filesystem::path& model_dir);
+Result<Removal> remove_pull(Catalogue& catalogue, const BegunPull& pull,
+                            const std::filesystem::path& model_dir);
+
 // Removes the files that an earlier removal was kept from, and directories that become empty.
 Result<void> sweep(Catalogue& catalogue, const std::filesystem::path& model_dir);
 

@@ -11,6 +11,7 @@
 #include <gtest/gtest.h>
 
 #include "gguf/test_support.h"
+#include "models/cut_pull.h"
 
 namespace yoke::models {
 namespace {
@@ -106,6 +107,35 @@ TEST_F(RemovalTest, ALinkOutOfTheModelsIsNotFollowed) {
   EXPECT_EQ(removal->bytes, 0u);
   EXPECT_TRUE(fs::exists(victim));
   EXPECT_FALSE(fs::is_symlink(fs::symlink_status(dir() / "alias.gguf")));
+}
+
+TEST_F(RemovalTest, ACutPullGoesButForFilesOfModels) {
+  const auto catalogue = open();
+  const fs::path whole = write(dir() / "hf/org/m-00001-of-00002.gguf");
+  const fs::path rest = dir() / "hf/org/m-00002-of-00002.gguf";
+  const fs::path part = write(rest.string() + ".part", 500);
+  const fs::path shared = write(dir() / "hf/org/mmproj.gguf");
+  const fs::path update = write(shared.string() + ".part", 10);
+  const fs::path outside = write(scratch_.path() / "outside.gguf");
+  std::ofstream(rest.string() + ".part.json")
+      << R"({"bytes":500,"mark":"etag:x","done":[[0,100],[200,300]]})";
+  ASSERT_TRUE(catalogue->put(entry("other", {shared})));
+  const BegunPull pull{"hf:org/m", {{whole, 1000}, {rest, 500}, {shared, 1000}, {outside, 1}}};
+  ASSERT_TRUE(catalogue->begin_pull(pull));
+  ASSERT_TRUE(catalogue->begin_pull({"hf:org/nothing", {{dir() / "none.gguf", 9}}}));
+
+  const auto cut = cut_pulls(*catalogue);
+  ASSERT_EQ(cut->size(), 1u);
+  EXPECT_EQ(cut->front().pull, pull);
+  EXPECT_EQ(cut->front().done, 1000u + 200u + 1000u + 1000u);
+  EXPECT_EQ(cut->front().total, 2501u);
+
+  const auto removal = remove_pull(*catalogue, pull, dir());
+  ASSERT_TRUE(removal) << removal.error().text();
+  EXPECT_THAT(removal->shared, ElementsAre(shared));
+  for (const fs::path& gone : {whole, part, update}) EXPECT_FALSE(fs::exists(gone)) << gone;
+  for (const fs::path& kept : {shared, outside}) EXPECT_TRUE(fs::exists(kept)) << kept;
+  EXPECT_THAT(*cut_pulls(*catalogue), IsEmpty());
 }
 
 TEST_F(RemovalTest, WhatAKilledRemovalLeftIsRemovedLater) {

@@ -75,6 +75,7 @@ std::optional<Retry::Clock::time_point> Retry::next(
 
 bool may_pass(const HttpEnd& end, const Subject& subject) {
   const int status = end.head.status;
+  if (!end.remedy.empty()) return false;
   if (!end.problem.empty()) {
     return status == 0 || status / 100 == 2 || status / 100 == 5;
   }
@@ -85,6 +86,10 @@ bool may_pass(const HttpEnd& end, const Subject& subject) {
 
 Error error_of(const HttpEnd& end, const Subject& subject) {
   const int status = end.head.status;
+  if (!end.remedy.empty()) {
+    return {kDownloadFailed, fmt::format("{} could not be got: {}.", subject.name, end.problem),
+            end.remedy};
+  }
   if (status == 401 || status == 403) return refused(end, subject);
   if (status == 404 || status == 410) return not_found(end, subject);
   if (status == 429) {

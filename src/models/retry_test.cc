@@ -81,6 +81,10 @@ TEST(MayPass, TheNetwork) {
   HttpEnd end;
   end.problem = "Could not resolve host: hub";
   EXPECT_TRUE(may_pass(end, hub_subject(false)));
+  end.remedy = "Set SSL_CERT_FILE.";
+  EXPECT_FALSE(may_pass(end, hub_subject(false)));
+  EXPECT_EQ(error_of(end, hub_subject(false)).hint, "Set SSL_CERT_FILE.");
+  EXPECT_THAT(error_of(end, hub_subject(false)).message, HasSubstr("Could not resolve host"));
 }
 
 TEST(ErrorOf, SaysWhatToDo) {

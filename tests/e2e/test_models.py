@@ -116,7 +116,7 @@ class ImportTest(ModelsTest):
 
         shown = self.text("import")
         for line in ("~/.ollama/models: Ollama's store, 1 model\n  llama3.2:3b ",
-                     "~/.lmstudio/models: LM Studio's store, 1 model\n  infra-ai/ocelot:q8_0 ",
+                     "~/.lmstudio/models: LM Studio's store, 1 model\n  infra-ai/ocelot:Q8_0 ",
                      "~/.cache/huggingface/hub: a HuggingFace cache, 1 model\n"
                      "  org/tiny-GGUF:UD-Q4_K_XL ",
                      "~/.cache/llama.cpp: GGUF files, 1 model\n  org_repo_file ",

@@ -17,12 +17,14 @@ from harness import REAL_MODEL_FILE, YOKE, E2eTest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FOUR_STRIX_HALO = ROOT / "examples/four-strix-halo.toml"
-sys.path.insert(0, str(ROOT / "tests/models"))
+sys.path[:0] = [str(ROOT / "tests/models"), str(ROOT / "tests/fake_hub")]
 import kimi_k2  # noqa: E402
+from fake_hub import DiskFile, Faults, Hub  # noqa: E402
 
 GIB = 2**30
 LIMIT_S = 30
 GOAL_S = 0.5
+MB = 1_000_000
 
 
 class PlanTest(E2eTest):
@@ -31,13 +33,13 @@ class PlanTest(E2eTest):
                               stdin=subprocess.DEVNULL, timeout=LIMIT_S,
                               env=self.sandbox.environment(**environment))
 
-    def text(self, *arguments):
-        done = self.run_plan(*arguments)
+    def text(self, *arguments, **environment):
+        done = self.run_plan(*arguments, **environment)
         self.assertEqual((done.returncode, done.stderr), (0, ""), done)
         return done.stdout
 
-    def plan(self, *arguments):
-        return json.loads(self.text("--json", *arguments))
+    def plan(self, *arguments, **environment):
+        return json.loads(self.text("--json", *arguments, **environment))
 
     def error(self, code, *arguments):
         """The sentence on stderr of a plan that fails; nothing else is said."""
@@ -161,6 +163,76 @@ class KimiOnFourMachinesTest(PlanTest):
         self.assertLess(min(times), GOAL_S)
 
 
+class ModelAtAHubTest(PlanTest):
+    """The model of 375 GB again, of which only the headers come over the network."""
+
+    REFERENCE = "hf:unsloth/Kimi-K2.5-GGUF:UD-Q2_K_XL"
+
+    @classmethod
+    def setUpClass(cls):
+        cls.model = kimi_k2.write(cls.shared_sandbox().directory)
+
+    def setUp(self):
+        super().setUp()
+        self.hub = Hub()
+        self.addCleanup(self.hub.close)
+        for file in sorted(self.model.parent.glob("*.gguf")):
+            self.hub.put("unsloth/Kimi-K2.5-GGUF", f"UD-Q2_K_XL/{file.name}", DiskFile(file))
+            self.hub.plain[f"/{file.name}"] = DiskFile(file)
+
+    def at_hub(self, reference, *arguments):
+        return self.plan(reference, "--hardware", FOUR_STRIX_HALO, *arguments,
+                         HF_ENDPOINT=self.hub.endpoint, NO_PROXY="*")
+
+    def test_the_answer_is_that_of_the_files(self):
+        expected = self.plan(self.model, "--hardware", FOUR_STRIX_HALO)
+        plan = self.at_hub(self.REFERENCE)
+        self.check_sums(plan)
+        self.assertTrue(plan["fits"])
+        self.assertEqual(plan["model"]["file_bytes"], 374_764_330_144)
+        self.assertEqual(plan["devices"], expected["devices"])
+        # The vocabulary is in the first header; of the other seven parts come 256 KiB each.
+        self.assertLess(self.hub.sent(), 16 * MB)
+        self.assertLessEqual(len(self.hub.requests), 24)
+        self.assertEqual(self.at_hub(f"{self.hub.files_url}/{self.model.name}")["devices"],
+                         expected["devices"])
+
+    def test_parts_are_asked_for_together(self):
+        """Ten round trips or so, not two more for each part."""
+        times = []
+        self.hub.faults = Faults(delay_s=0.1)
+        for reference in (self.REFERENCE, f"{self.hub.files_url}/{self.model.name}"):
+            begin = time.monotonic()
+            self.at_hub(reference)
+            times.append(time.monotonic() - begin)
+        self.assertGreater(min(times), 0.4)
+        self.assertLess(max(times), 1.8)
+
+    def test_failures_on_the_way(self):
+        expected = self.plan(self.model, "--hardware", FOUR_STRIX_HALO)
+        self.hub.faults = Faults(cut_at_random=6, expire=2)
+        self.assertEqual(self.at_hub(self.REFERENCE)["devices"], expected["devices"])
+
+    def test_a_part_that_is_not_there(self):
+        del self.hub.plain[f"/{self.model.name.replace('00001-of', '00005-of')}"]
+        done = self.run_plan(f"{self.hub.files_url}/{self.model.name}", NO_PROXY="*")
+        self.assertEqual((done.returncode, done.stdout), (1, ""), done)
+        self.assertRegex(done.stderr, "There is no .*00005-of-00008.gguf")
+
+    def test_a_server_without_ranges(self):
+        self.hub.faults = Faults(no_ranges=True)
+        self.assertEqual(self.at_hub(self.REFERENCE)["gpu_layers"], 62)
+        self.assertLess(self.hub.sent("files"), 500 * MB)  # As long as it takes to hang up.
+
+    def test_time(self):
+        times = []
+        for _ in range(5):
+            begin = time.monotonic()
+            self.at_hub(self.REFERENCE)
+            times.append(time.monotonic() - begin)
+        self.assertLess(min(times), GOAL_S)
+
+
 def read_terminal(descriptor):
     """Nothing at the end, which Linux reports as an error."""
     try:
@@ -228,6 +300,27 @@ class SmallModelTest(PlanTest):
         longer = self.plan("tiny", "--config", config, "--ctx", 4096)
         self.assertEqual(longer["options"]["n_ctx"], 4096)
         self.assertEqual(longer["devices"][0]["kv"], 2 * plan["devices"][0]["kv"])
+
+    def test_a_model_of_the_catalogue(self):
+        models = self.sandbox.directory / "models"
+        subprocess.run([YOKE, "pull", f"file:{REAL_MODEL_FILE}", "--name", "org/tiny:Q4_1",
+                        "--models", str(models)], check=True, capture_output=True,
+                       timeout=LIMIT_S, env=self.sandbox.environment())
+        on_cpu = ("--backend", "cpu", "--models", models)
+        by_file = self.plan(REAL_MODEL_FILE, "--backend", "cpu")
+        for name in ("org/tiny:Q4_1", "TINY"):
+            self.assertEqual(self.plan(name, *on_cpu)["memory"][0]["planned"],
+                             by_file["memory"][0]["planned"])
+        self.assertIn("Did you mean org/tiny:Q4_1?", self.error(1, "org/tiny:Q4_2", *on_cpu))
+        # The configuration may name it, with options.
+        config = self.sandbox.write_config({"chat": {"model": "org/tiny:Q4_1", "n_ctx": 2048}},
+                                           {"model_dir": str(models)}, engine=None)
+        plan = self.plan("chat", "--backend", "cpu", "--config", config)
+        self.assertEqual(plan["options"]["n_ctx"], 2048)
+        self.assertEqual(4 * plan["devices"][0]["kv"], by_file["devices"][0]["kv"])
+        config = self.sandbox.write_config({"chat": {"model": "gone"}},
+                                           {"model_dir": str(models)}, engine=None)
+        self.assertIn("There is no model 'gone'", self.error(1, "chat", "--config", config))
 
     def test_a_name_that_nobody_knows(self):
         self.assertIn("Did you mean tiny", self.error(1, "tinny", "--config", self.configured()))

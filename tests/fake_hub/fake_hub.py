@@ -4,7 +4,8 @@ Two servers: the hub itself, on 127.0.0.1, and the host that files come from, on
 above `Hub.LFS_FROM` bytes are of LFS, as large files are: the hub redirects to the second host,
 which wants a signature in the address and has to see no token.
 
-Everything that arrives is kept in `Hub.requests`, for tests to look at.
+Everything that arrives is kept in `Hub.requests`, for tests to look at. With `tls` both servers
+speak HTTPS; `Proxy` is one that clients reach them through.
 """
 
 import dataclasses
@@ -13,9 +14,14 @@ import functools
 import hashlib
 import http.server
 import json
+import os
+import pathlib
 import random
 import re
+import select
 import socket
+import ssl
+import subprocess
 import threading
 import time
 import urllib.parse
@@ -26,8 +32,9 @@ class Faults:
     """What goes wrong. Counts are of answers with a file's bytes, unless they say otherwise."""
 
     cut_at_random: int = 0      # So many answers end at a random byte.
-    cut_always: bool = False    # All of them do, after half of their bytes.
-    stall: int = 0              # So many stop in the middle, and the connection stays.
+    cut_always: bool = False    # All of them of 64 KiB and more do, after half of their bytes.
+    stall: int = 0              # So many of a megabyte and more stop in the middle, and the
+                                # connection stays.
     status: int = 0             # Answer with this status,
     status_times: int = 0       # so many times.
     retry_after: str = ""       # The header's value; "date:2" is in two seconds, as a date.
@@ -38,6 +45,8 @@ class Faults:
     no_length: bool = False     # Chunked, without Content-Length.
     expire: int = 0             # So many signed addresses are not taken any more.
     bytes_per_second: int = 0   # Of each answer; 0: as fast as can be.
+    delay_s: float = 0          # Before each answer, and when a connection begins: a long way.
+    redirect_to: str = ""       # Files lie at that server, as "http://host:port".
     api_status: int = 0         # What the API answers, so many times as
     api_status_times: int = 0   # this.
 
@@ -52,15 +61,64 @@ class Request:
     sent: int = 0  # Bytes of the body.
 
 
+class DiskFile:
+    """The content of a file, of any size: only what is asked for is read. Its sums are made up."""
+
+    def __init__(self, path):
+        self.path = pathlib.Path(path)
+        self.size = self.path.stat().st_size
+
+    def __len__(self):
+        return self.size
+
+    def __getitem__(self, where):
+        start, end, _ = where.indices(self.size)
+        with open(self.path, "rb") as file:
+            return os.pread(file.fileno(), max(0, end - start), start)
+
+
 # A file's are asked for with each of its ranges.
 @functools.lru_cache(maxsize=64)
 def git_oid(content):
+    if isinstance(content, DiskFile):
+        content = str(content.path).encode()
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 @functools.lru_cache(maxsize=64)
 def sha256(content):
+    if isinstance(content, DiskFile):
+        content = str(content.path).encode()
     return hashlib.sha256(content).hexdigest()
+
+
+class Certificates:
+    """An authority of one's own, and a certificate of this machine that it signed."""
+
+    def __init__(self, directory):
+        self.authority = directory / "authority.pem"
+        self.certificate = directory / "server.pem"
+        self.key = directory / "server.key"
+        authority_key = directory / "authority.key"
+        request = directory / "server.csr"
+        names = directory / "names"
+        names.write_text("subjectAltName = IP:127.0.0.1, DNS:localhost\n")
+        new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+        self.openssl("req", "-x509", *new_key, "-subj", "/CN=Test authority", "-days", "2",
+                     "-keyout", authority_key, "-out", self.authority)
+        self.openssl("req", *new_key, "-subj", "/CN=localhost", "-keyout", self.key,
+                     "-out", request)
+        self.openssl("x509", "-req", "-in", request, "-CA", self.authority, "-CAkey", authority_key,
+                     "-CAcreateserial", "-days", "2", "-extfile", names, "-out", self.certificate)
+
+    @staticmethod
+    def openssl(*arguments):
+        subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
+
+    def context(self):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.certificate, self.key)
+        return context
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -68,15 +126,73 @@ class Server(http.server.ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 128
 
+    def __init__(self, address, handler, tls=None):
+        super().__init__(address, handler)
+        self.scheme = "https" if tls else "http"
+        if tls:
+            # Each connection's own thread shakes hands.
+            self.socket = tls.wrap_socket(self.socket, server_side=True,
+                                          do_handshake_on_connect=False)
+
+    def start(self):
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02},
+                         daemon=True).start()
+
+    def close(self):
+        self.shutdown()
+        self.server_close()
+
     def handle_error(self, request, client_address):
         """Clients that go away are what these tests are about."""
+
+
+class Proxy:
+    """Tunnels to any host, as companies' proxies do; `status` refuses."""
+
+    def __init__(self):
+        self.status = 200
+        self.targets = []  # "host:port"
+        self.hosts = {}    # name -> where it really is
+        proxy = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def log_message(self, *arguments):
+                pass
+
+            def do_CONNECT(self):
+                proxy.targets.append(self.path)
+                self.send_response(proxy.status, "Answer")
+                self.end_headers()
+                if proxy.status == 200:
+                    self.tunnel()
+                self.close_connection = True
+
+            def tunnel(self):
+                host, port = self.path.rsplit(":", 1)
+                address = (proxy.hosts.get(host, host), int(port))
+                with socket.create_connection(address) as there:
+                    ways = {self.connection: there, there: self.connection}
+                    while True:
+                        for ready in select.select(list(ways), [], [])[0]:
+                            data = ready.recv(65_536)
+                            if not data:
+                                return
+                            ways[ready].sendall(data)
+
+        self.server = Server(("127.0.0.1", 0), Handler)
+        self.server.start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def close(self):
+        self.server.close()
 
 
 class Hub:
     LFS_FROM = 4096
     PAGE = 1000  # Files on one page of the tree.
 
-    def __init__(self, seed=1):
+    def __init__(self, seed=1, tls=None):
+        """`tls`: an ssl.SSLContext."""
         self.random = random.Random(seed)
         self.lock = threading.Lock()
         self.faults = Faults()
@@ -87,19 +203,17 @@ class Hub:
         self.trees = {}         # name -> entries to answer with in place of the true ones
         self.plain = {}         # Path -> content, for any server; at the second host.
         self.modified = time.time() - 86_400
-        self.hub = Server(("127.0.0.1", 0), handler_of(self, "hub"))
-        self.files = Server(("127.0.0.1", 0), handler_of(self, "files"))
+        self.hub = Server(("127.0.0.1", 0), handler_of(self, "hub"), tls)
+        self.files = Server(("127.0.0.1", 0), handler_of(self, "files"), tls)
         for server in (self.hub, self.files):
-            threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02},
-                             daemon=True).start()
-        self.endpoint = f"http://127.0.0.1:{self.hub.server_port}"
+            server.start()
+        self.endpoint = f"{self.hub.scheme}://127.0.0.1:{self.hub.server_port}"
         # Another name of the same machine, so that it is another host for clients.
-        self.files_url = f"http://localhost:{self.files.server_port}"
+        self.files_url = f"{self.files.scheme}://localhost:{self.files.server_port}"
 
     def close(self):
-        for server in (self.hub, self.files):
-            server.shutdown()
-            server.server_close()
+        self.hub.close()
+        self.files.close()
 
     def put(self, repository, path, content):
         files = self.repositories.setdefault(repository, {})
@@ -153,6 +267,7 @@ def handler_of(hub, server):
         def setup(self):
             super().setup()
             self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            time.sleep(hub.faults.delay_s)
 
         def log_message(self, *arguments):
             pass
@@ -168,6 +283,7 @@ def handler_of(hub, server):
                                         {k.lower(): v for k, v in self.headers.items()})
             with hub.lock:
                 hub.requests.append(self.request_seen)
+            time.sleep(hub.faults.delay_s)
             path = urllib.parse.urlsplit(self.path).path
             if server == "files":
                 self.answer_file_host(path)
@@ -270,7 +386,8 @@ def handler_of(hub, server):
                 self.send_file(content, {**commit, "ETag": f'"{git_oid(content)}"'})
                 return
             oid = sha256(content)
-            location = f"{hub.files_url}/lfs/{oid}?signature={hub.signature(oid)}"
+            server_url = hub.faults.redirect_to or hub.files_url
+            location = f"{server_url}/lfs/{oid}?signature={hub.signature(oid)}"
             self.say(302, f"Found. Redirecting to {location}".encode(), Location=location,
                      X_Linked_Size=str(len(content)), X_Linked_Etag=f'"{oid}"',
                      ETag=f'"{oid}"', **{"X_Repo_Commit": hub.commits[repository]})
@@ -285,6 +402,9 @@ def handler_of(hub, server):
                 if not hub.faults.no_etag:
                     headers["ETag"] = f'"{sha256(content)[:12]}"'
                 self.send_file(content, headers)
+                return
+            if not path.startswith("/lfs/"):
+                self.say(404)
                 return
             oid = path.removeprefix("/lfs/")
             query = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
@@ -343,12 +463,12 @@ def handler_of(hub, server):
             end = len(content)
             stalls = False
             # The header's first byte is asked for alone: that is no answer worth cutting.
-            if end > 1 and hub.faults.cut_always:
+            if end >= 65_536 and hub.faults.cut_always:
                 end //= 2
             elif end > 1 and hub.take("cut_at_random"):
                 with hub.lock:
                     end = hub.random.randrange(end)
-            elif end > 1 and hub.take("stall"):
+            elif end >= 1_000_000 and hub.take("stall"):
                 end //= 2
                 stalls = True
             step = 65_536
