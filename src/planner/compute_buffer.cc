@@ -14,7 +14,8 @@ namespace {
 constexpr std::uint64_t kVulkanPiece = std::uint64_t{1} << 30;  // ggml_vk_get_device
 constexpr std::uint64_t kPipelineCopies = 4;                    // GGML_SCHED_MAX_COPIES
 // So many layers of a kind in a row find all that there is to find.
-constexpr std::uint32_t kEnoughAlike = 2;
+constexpr std::uint32_t kEnoughAlike = 3;
+constexpr std::uint32_t kAllLayers = ~std::uint32_t{0};
 
 // The engine counts GPUs from 0 and the CPU last.
 std::int8_t engine_device(const Placement& placement, std::uint32_t device) {
@@ -60,6 +61,11 @@ ScheduleOptions schedule_options(const Placement& placement) {
   return options;
 }
 
+// Recurrent layers leave holes in the buffers that differ from layer to layer.
+std::uint32_t enough_alike(const ModelShape& shape) {
+  return std::ranges::any_of(shape.kinds, &LayerKind::keeps_state) ? kAllLayers : kEnoughAlike;
+}
+
 // Of layers that follow each other alike, only as many as make a difference.
 std::vector<GraphLayer> telling_layers(const ModelShape& shape, const Placement& placement,
                                        std::uint32_t enough) {
@@ -77,7 +83,9 @@ std::vector<GraphLayer> telling_layers(const ModelShape& shape, const Placement&
     const std::uint32_t times = seen[{device, before, kind}]++;
     before = kind;
     if (times >= enough && i + 1 < used) continue;
-    layers.push_back({&shape.kinds[layer.kind], engine_device(placement, device)});
+    const bool scans_on_host = leaves_scan_to_host(shape, layer, placement.devices[device]);
+    layers.push_back({&shape.kinds[layer.kind], engine_device(placement, device),
+                      engine_device(placement, scans_on_host ? 0 : device)});
   }
   return layers;
 }
@@ -115,6 +123,13 @@ GraphRequest request_of(const ModelShape& shape, const RunOptions& options,
 
 }  // namespace
 
+bool leaves_scan_to_host(const ModelShape& shape, const LayerShape& layer,
+                         const PlacedDevice& device) {
+  const LayerKind& kind = shape.kinds[layer.kind];
+  return device.kind == DeviceKind::kGpu && is_vulkan(device) && kind.has(Part::kStateA) &&
+         !vulkan_can_scan(kind, shape.traits);
+}
+
 std::uint64_t most_outputs(const ModelShape& shape, const RunOptions& options) {
   if (options.outputs != 0) return options.outputs;
   return options.embeddings || shape.traits.bert ? options.n_batch : options.sequences;
@@ -151,12 +166,12 @@ class Reserve {
     const GraphPlaces places{engine_device(placement_, 0),
                              engine_device(placement_, placement_.output_device),
                              on_gpus_ || request.tokens < kFewTokens};
-    ComputeGraph graph =
-        model_graph(shape_, telling_layers(shape_, placement_, kEnoughAlike), places, request);
+    ComputeGraph graph = model_graph(
+        shape_, telling_layers(shape_, placement_, enough_alike(shape_)), places, request);
     Schedule steps = schedule(graph, by_);
     // What is copied for several batches in turn stays, so that each layer counts.
     if (by_.copies > 1 && steps.parts > placement_.devices.size()) {
-      graph = model_graph(shape_, telling_layers(shape_, placement_, kAll), places, request);
+      graph = model_graph(shape_, telling_layers(shape_, placement_, kAllLayers), places, request);
       steps = schedule(graph, by_);
     }
     return by_placement(buffer_sizes(graph, steps, traits_));
@@ -180,7 +195,6 @@ class Reserve {
   }
 
   static constexpr std::uint64_t kFewTokens = 32;
-  static constexpr std::uint32_t kAll = ~std::uint32_t{0};
 
   const ModelShape& shape_;
   const RunOptions& options_;

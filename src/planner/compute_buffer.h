@@ -14,6 +14,11 @@ namespace yoke::planner {
 std::vector<std::uint64_t> compute_buffers(const ModelShape& shape, const RunOptions& options,
                                            const Placement& placement, const CacheCells& cells);
 
+// Whether the engine leaves a small part of the layer's weights on the host, for a scan that Vulkan
+// can't compute.
+bool leaves_scan_to_host(const ModelShape& shape, const LayerShape& layer,
+                         const PlacedDevice& device);
+
 // How many tokens of a batch have results at most.
 std::uint64_t most_outputs(const ModelShape& shape, const RunOptions& options);
 

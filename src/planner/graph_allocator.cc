@@ -33,7 +33,7 @@ class Buffer {
     std::uint64_t bytes = 0;
   };
   struct Piece {
-    std::vector<Hole> holes;  // By offset; the last one is the end that was never used.
+    std::vector<Hole> holes;  // The last one is the end that was never used.
     std::uint64_t highest = 0;
   };
   struct Place {
@@ -103,23 +103,31 @@ Address Buffer::take(std::uint64_t bytes) {
   return address;
 }
 
+// ggml_dyn_tallocr_free_bytes joins a hole with one neighbour and that with the next. Tensors
+// without elements leave empty holes behind, which keep others apart and out of order.
 void Buffer::give(Address address, std::uint64_t bytes) {
   bytes = pad(bytes);
-  if (bytes == 0) return;
   std::vector<Hole>& holes = pieces_[address.piece].holes;
-  const auto after = std::ranges::lower_bound(holes, address.offset, {}, &Hole::offset);
-  const bool joins_after = after != holes.end() && address.offset + bytes == after->offset;
-  const bool joins_before =
-      after != holes.begin() && (after - 1)->offset + (after - 1)->bytes == address.offset;
-  if (joins_before) {
-    (after - 1)->bytes += bytes + (joins_after ? after->bytes : 0);
-    if (joins_after) holes.erase(after);
-  } else if (joins_after) {
-    after->offset = address.offset;
-    after->bytes += bytes;
-  } else {
+  const std::uint64_t end = address.offset + bytes;
+  const auto found = std::ranges::find_if(holes, [&](const Hole& hole) {
+    return hole.offset + hole.bytes == address.offset || hole.offset == end;
+  });
+  if (found == holes.end()) {
+    const auto after = std::ranges::find_if(
+        holes, [&](const Hole& hole) { return hole.offset >= address.offset; });
     holes.insert(after, {address.offset, bytes});
+    return;
   }
+  const bool behind = found->offset + found->bytes == address.offset;
+  if (!behind) found->offset = address.offset;
+  found->bytes += bytes;
+  const bool has_other = behind ? found + 1 != holes.end() : found != holes.begin();
+  if (!has_other) return;
+  const auto first = behind ? found : found - 1;
+  const auto second = first + 1;
+  if (first->offset + first->bytes != second->offset) return;
+  first->bytes += second->bytes;
+  holes.erase(second);
 }
 
 // ggml_gallocr_alloc_graph_impl

@@ -165,7 +165,9 @@ TensorId GraphBuilder::attend(Heads heads, TensorId value_unpack) {
   graph_.expand(heads.key);
   graph_.expand(heads.value);
   const TensorId mask = cache_inputs().mask;
-  const TensorId q = graph_.permute(heads.query, {0, 2, 1, 3});
+  const Shape size = graph_.size(heads.query);
+  const Shape stride = graph_.at(heads.query).stride;
+  const TensorId q = graph_.permute(graph_.view(heads.query, size, stride), {0, 2, 1, 3});
   TensorId k = graph_.permute(heads.key, {0, 2, 1, 3});
   TensorId v = graph_.permute(heads.value, {0, 2, 1, 3});
   TensorId result = kNoTensor;
@@ -180,6 +182,12 @@ TensorId GraphBuilder::attend(Heads heads, TensorId value_unpack) {
   return result;
 }
 
+// The streams of a cache behind each other: rows are counted over all of them.
+TensorId GraphBuilder::one_stream(TensorId cache) {
+  const Shape size = graph_.size(cache);
+  return size[2] > 1 ? graph_.reshape(cache, {size[0], size[1] * size[2], 1, 1}) : cache;
+}
+
 // llama_kv_cache::cpy_v
 void GraphBuilder::store_value(TensorId value, TensorId cache) {
   const Shape size = graph_.size(value);
@@ -189,7 +197,7 @@ void GraphBuilder::store_value(TensorId value, TensorId cache) {
   if (request_.flash_attention) {
     const TensorId rows = graph_.view(value, {width, tokens(), 1, 1},
                                       {kFloat.bytes, row, row * tokens(), row * tokens()});
-    graph_.expand(graph_.write(Op::kSetRows, rows, cache, inputs.value_rows));
+    graph_.expand(graph_.write(Op::kSetRows, rows, one_stream(cache), inputs.value_rows));
     return;
   }
   TensorId rows = row == width * kFloat.bytes
@@ -198,9 +206,12 @@ void GraphBuilder::store_value(TensorId value, TensorId cache) {
   if (width < request_.widest_values) {
     rows = graph_.compute(Op::kRepeat, {request_.widest_values, tokens(), 1, 1}, {rows});
   }
-  const Shape all = graph_.size(rows);
-  rows = graph_.reshape(rows, {1, all[0] * all[1], 1, 1});
-  graph_.expand(graph_.write(Op::kSetRows, rows, cache, inputs.value_rows));
+  const auto as_column = [&](TensorId of) {
+    const Shape all = graph_.size(of);
+    return graph_.reshape(of, {1, all[0] * all[1] * all[2], 1, 1});
+  };
+  const TensorId column = as_column(cache);
+  graph_.expand(graph_.write(Op::kSetRows, as_column(rows), column, inputs.value_rows));
 }
 
 // llm_graph_context::build_attn with a cache
@@ -211,8 +222,8 @@ TensorId GraphBuilder::attend_with_cache(Heads heads, TensorId value_unpack) {
   if (stores) heads.key = rotated(heads.key, inputs.key_rotation);
   if (stores) heads.value = rotated(heads.value, inputs.value_rotation);
   graph_.expand(heads.query);
-  if (stores) graph_.expand(heads.value);
-  if (stores) graph_.expand(heads.key);
+  if (stores) graph_.expand(traits_.windowed ? heads.key : heads.value);
+  if (stores) graph_.expand(traits_.windowed ? heads.value : heads.key);
   const std::uint64_t cells = kind().slides ? request_.sliding_cells : request_.cells;
   const Shape key = graph_.size(heads.key);
   const Shape value = graph_.size(heads.value);
@@ -232,7 +243,7 @@ TensorId GraphBuilder::attend_with_cache(Heads heads, TensorId value_unpack) {
     const std::uint64_t row = graph_.at(heads.key).stride[2];
     const TensorId rows = graph_.view(heads.key, {key[0] * key[1], tokens(), 1, 1},
                                       {kFloat.bytes, row, row * tokens(), row * tokens()});
-    graph_.expand(graph_.write(Op::kSetRows, rows, key_cache, inputs.key_rows));
+    graph_.expand(graph_.write(Op::kSetRows, rows, one_stream(key_cache), inputs.key_rows));
   }
   TensorId k = look(key_cache, key);
   TensorId v = kNoTensor;

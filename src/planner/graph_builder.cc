@@ -15,6 +15,12 @@ TensorId GraphBuilder::weight(Part part) {
   return id;
 }
 
+TensorId GraphBuilder::scan_weight() {
+  const TensorId id = weight(Part::kStateA);
+  graph_.at(id).home = layer_->scan_device;
+  return id;
+}
+
 TensorId GraphBuilder::small_weight(std::uint64_t elements) {
   return graph_.stored({elements, 1, 1, 1}, kFloat, layer_->device, true);
 }
@@ -60,48 +66,56 @@ TensorId GraphBuilder::embedding() {
   if (traits_.scaled_input) result = graph_.map(Op::kScale, {result});
   if (!traits_.bert) return result;
   const auto on_cpu = [&](Shape of) { return graph_.stored(of, kFloat, places_.cpu, true); };
-  result = graph_.map(Op::kAdd, {result, on_cpu({shape_.embedding_length, 1, 1, 1})});
+  const TensorId types = on_cpu({shape_.embedding_length, 2, 1, 1});
+  const Shape row{shape_.embedding_length, 1, 1, 1};
+  result = graph_.map(Op::kAdd, {result, graph_.view(types, row, graph_.at(types).stride)});
   if (traits_.position_embedding_bytes > 0) {
     const TensorId places = on_cpu({shape_.embedding_length, shape_.context_length, 1, 1});
     const TensorId placed = graph_.compute(Op::kGetRows, size, {places, positions()});
     result = graph_.map(Op::kAdd, {placed, result});
   }
   result = bare_norm(result);
-  result = graph_.map(Op::kMul, {result, on_cpu({shape_.embedding_length, 1, 1, 1})});
-  return graph_.map(Op::kAdd, {result, on_cpu({shape_.embedding_length, 1, 1, 1})});
+  // The norm of the embedding belongs to the first layer.
+  result = graph_.map(Op::kMul, {result, small_weight(shape_.embedding_length)});
+  return graph_.map(Op::kAdd, {result, small_weight(shape_.embedding_length)});
+}
+
+TensorId GraphBuilder::sum(TensorId now, TensorId beside) {
+  return traits_.residual_first ? graph_.map(Op::kAdd, {beside, now})
+                                : graph_.map(Op::kAdd, {now, beside});
+}
+
+// What a layer knows of the tokens before.
+TensorId GraphBuilder::memory(TensorId in) {
+  if (is_side_by_side()) {
+    const TensorId shared = weight(Part::kAttentionNorm);
+    const auto normed = [&] { return graph_.map(Op::kMul, {bare_norm(in), shared}); };
+    const TensorId attended = attention(normed());
+    return graph_.map(Op::kAdd, {attended, recurrent(normed())});
+  }
+  const bool norm_first = kind().has(Part::kAttentionNorm);
+  const TensorId now =
+      norm_first ? plus(Part::kAttentionNormBias, norm(Part::kAttentionNorm, in)) : in;
+  if (kind().attends) return attention(now);
+  return kind().keeps_state ? recurrent(now) : now;
 }
 
 TensorId GraphBuilder::layer(TensorId in, bool last) {
+  const bool post_is_feed_norm = !kind().has(Part::kFeedNorm) && !kind().has(Part::kFeedPostNorm);
+  const bool chooses = last && !traits_.late_output;
   TensorId beside = in;
-  const bool norm_first = kind().has(Part::kAttentionNorm);
-  TensorId now = norm_first ? plus(Part::kAttentionNormBias, norm(Part::kAttentionNorm, in)) : in;
-  if (kind().attends) {
-    const TensorId attended = attention(now);
-    if (kind().keeps_state) {  // Both, side by side.
-      now = recurrent(norm(Part::kAttentionNorm, in));
-      now = graph_.map(Op::kAdd, {attended, now});
-    } else {
-      now = attended;
-    }
-  } else if (kind().keeps_state) {
-    now = recurrent(now);
-  }
-  const bool feeds = kind().has(Part::kUp) || kind().has(Part::kRouter);
-  if (last && !traits_.late_output) {
+  TensorId now = memory(in);
+  if (chooses && !is_side_by_side()) {
     now = chosen_rows(now);
     beside = chosen_rows(beside);
   }
-  const bool norms_after = traits_.bert;
-  const bool post_is_feed_norm = !kind().has(Part::kFeedNorm) && !kind().has(Part::kFeedPostNorm);
-  if (kind().has(Part::kAttentionPostNorm) && !post_is_feed_norm && !norms_after) {
+  if (kind().has(Part::kAttentionPostNorm) && !post_is_feed_norm && !traits_.bert) {
     now = norm(Part::kAttentionPostNorm, now);
   }
-  now = traits_.residual_first ? graph_.map(Op::kAdd, {beside, now})
-                               : graph_.map(Op::kAdd, {now, beside});
-  if (!feeds) return now;
-  if (norms_after)
-    now = graph_.map(Op::kAdd,
-                     {norm(Part::kAttentionPostNorm, now), weight(Part::kAttentionPostNorm)});
+  now = sum(now, beside);
+  if (chooses && is_side_by_side()) now = chosen_rows(now);
+  if (!kind().has(Part::kUp) && !kind().has(Part::kRouter)) return now;
+  if (traits_.bert) now = norm_behind(Part::kAttentionPostNorm, now);
   beside = now;
   if (kind().has(Part::kFeedNorm)) {
     now = plus(Part::kFeedNormBias, norm(Part::kFeedNorm, now));
@@ -109,15 +123,14 @@ TensorId GraphBuilder::layer(TensorId in, bool last) {
     now = norm(Part::kAttentionPostNorm, now);
   }
   now = feed_forward(now);
-  if (kind().has(Part::kFeedPostNorm) && !norms_after) {
-    now = norm(Part::kFeedPostNorm, now, false);
-  }
-  now = traits_.residual_first ? graph_.map(Op::kAdd, {beside, now})
-                               : graph_.map(Op::kAdd, {now, beside});
-  if (norms_after && kind().has(Part::kFeedPostNorm)) {
-    now = graph_.map(Op::kAdd, {norm(Part::kFeedPostNorm, now), weight(Part::kFeedPostNorm)});
-  }
-  return now;
+  if (traits_.bert) return norm_behind(Part::kFeedPostNorm, sum(now, beside));
+  if (kind().has(Part::kFeedPostNorm)) now = norm(Part::kFeedPostNorm, now, false);
+  return sum(now, beside);
+}
+
+// With its bias.
+TensorId GraphBuilder::norm_behind(Part part, TensorId in) {
+  return kind().has(part) ? graph_.map(Op::kAdd, {norm(part, in), weight(part)}) : in;
 }
 
 TensorId GraphBuilder::softened_cap(TensorId in) {
@@ -131,7 +144,7 @@ TensorId GraphBuilder::finish(TensorId in) {
     graph_.expand(in);
     return in;
   }
-  const GraphLayer behind{nullptr, places_.output};
+  const GraphLayer behind{nullptr, places_.output, places_.output};
   layer_ = &behind;
   TensorId now =
       graph_.map(Op::kMul, {bare_norm(in, false), small_weight(shape_.embedding_length)});
@@ -163,7 +176,8 @@ void GraphBuilder::pool(TensorId result) {
 }
 
 ComputeGraph GraphBuilder::build(const std::vector<GraphLayer>& layers) {
-  if (!layers.empty()) layer_ = layers.data();
+  const GraphLayer none{nullptr, places_.cpu, places_.cpu};
+  layer_ = layers.empty() ? &none : layers.data();
   TensorId now = embedding();
   for (std::size_t i = 0; i < layers.size(); ++i) {
     layer_ = &layers[i];

@@ -31,9 +31,13 @@ class GraphBuilder {
   // graph_builder.cc: the frame and what all layers use.
   TensorId embedding();
   TensorId layer(TensorId in, bool last);
+  TensorId memory(TensorId in);
+  TensorId sum(TensorId now, TensorId beside);
+  TensorId norm_behind(Part part, TensorId in);
   TensorId finish(TensorId in);
   void pool(TensorId result);
   TensorId weight(Part part);
+  TensorId scan_weight();
   TensorId small_weight(std::uint64_t elements);
   TensorId times(Part part, TensorId in);
   TensorId plus(Part part, TensorId in);
@@ -58,6 +62,7 @@ class GraphBuilder {
   TensorId rotated(TensorId in, TensorId rotation);
   TensorId rope(TensorId in);
   CacheInputs& cache_inputs();
+  TensorId one_stream(TensorId cache);
   void store_value(TensorId value, TensorId cache);
 
   // graph_feed_forward.cc
@@ -82,6 +87,7 @@ class GraphBuilder {
   TensorId convolved(TensorId in, std::uint64_t channels, TensorId kernel, TensorId state);
 
   const LayerKind& kind() const { return *layer_->kind; }
+  bool is_side_by_side() const { return kind().attends && kind().keeps_state; }
   std::uint64_t tokens() const { return request_.tokens; }
   std::uint64_t tokens_of(TensorId in) const { return graph_.size(in)[1]; }
   std::uint64_t sequence_tokens() const { return request_.tokens / request_.sequences; }

@@ -100,10 +100,9 @@ TensorId GraphBuilder::mamba(TensorId in) {
   const TensorId steps = graph_.reshape(x, {1, inner, each, sequences});
   const TensorId scanned = take_states(states, [&](TensorId rows, TensorId ids) {
     const TensorId by_channel = graph_.reshape(rows, {size, 1, inner, sequences});
-    const TensorId scan =
-        graph_.compute(Op::kScan, {(each + size) * inner * sequences, 1, 1, 1},
-                       {by_channel, steps, step, weight(Part::kStateA), b, c, ids});
-    graph_.at(scan).not_for_vulkan = true;
+    const TensorId scan = graph_.compute(Op::kScan, {(each + size) * inner * sequences, 1, 1, 1},
+                                         {by_channel, steps, step, scan_weight(), b, c, ids});
+    graph_.at(scan).not_for_vulkan = !vulkan_can_scan(kind(), traits_);
     return scan;
   });
   const TensorId last =
@@ -154,14 +153,14 @@ TensorId GraphBuilder::mamba2(TensorId in) {
   const TensorId scanned = take_states(states, [&](TensorId rows, TensorId ids) {
     const TensorId by = graph_.reshape(rows, {size, by_head[0], heads, sequences});
     const TensorId scan = graph_.compute(Op::kScan, {(each + size) * inner * sequences, 1, 1, 1},
-                                         {by, x, step, weight(Part::kStateA), b, c, ids});
-    graph_.at(scan).not_for_vulkan = (size != 128 && size != 256) || by_head[0] % 16 != 0;
+                                         {by, x, step, scan_weight(), b, c, ids});
+    graph_.at(scan).not_for_vulkan = !vulkan_can_scan(kind(), traits_);
     return scan;
   });
   const TensorId last =
       graph_.view(scanned, {inner * size, sequences, 1, 1}, graph_.at(states).stride);
   store_state(last, states);
-  TensorId y = graph_.view(scanned, by_head, {4, row[1], inner * 4, inner * 4 * each});
+  TensorId y = graph_.view(scanned, by_head, {4, by_head[0] * 4, inner * 4, inner * 4 * each});
   y = graph_.map(Op::kAdd, {y, graph_.map(Op::kMul, {x, weight(Part::kStateD)})});
   y = graph_.map(Op::kGlu, {graph_.map(Op::kContiguous, {gate}), y});
   if (kind().has(Part::kStateNorm) && groups > 0) {

@@ -35,16 +35,10 @@ constexpr Pattern kOtherPatterns[] = {kNormMulAddMul, kNormMulAdd, kNormMulRopeS
 
 class Reorderer {
  public:
-  Reorderer(const ComputeGraph& graph, const std::vector<TensorId>& nodes)
-      : graph_(graph), nodes_(nodes), used_(nodes.size(), false) {
+  Reorderer(const ComputeGraph& graph, const UseCounts& uses, const std::vector<TensorId>& nodes)
+      : graph_(graph), uses_(uses), nodes_(nodes), used_(nodes.size(), false) {
     order_.reserve(nodes.size());
-    uses_.assign(graph.tensor_count(), 0);
     done_.assign(graph.tensor_count(), false);
-    for (const TensorId node : graph.nodes()) {
-      for (const TensorId source : graph.at(node).sources) {
-        if (source != kNoTensor) ++uses_[index(source)];
-      }
-    }
   }
 
   Keeps run();
@@ -80,10 +74,10 @@ class Reorderer {
   }
 
   const ComputeGraph& graph_;
+  const UseCounts& uses_;
   const std::vector<TensorId>& nodes_;
   std::vector<bool> used_;
-  std::vector<bool> done_;  // By tensor: in the new order.
-  std::vector<std::uint32_t> uses_;
+  std::vector<bool> done_;        // By tensor: in the new order.
   std::vector<std::size_t> now_;  // What comes next.
   std::vector<TensorId> order_;
   Keeps keeps_;
@@ -293,8 +287,18 @@ Keeps Reorderer::run() {
 
 }  // namespace
 
-Keeps reorder(const ComputeGraph& graph, std::vector<TensorId>& nodes) {
-  Reorderer reorderer(graph, nodes);
+UseCounts use_counts(const ComputeGraph& graph) {
+  UseCounts uses(graph.tensor_count());
+  for (const TensorId node : graph.nodes()) {
+    for (const TensorId source : graph.at(node).sources) {
+      if (source != kNoTensor) ++uses[static_cast<std::size_t>(source)];
+    }
+  }
+  return uses;
+}
+
+Keeps reorder(const ComputeGraph& graph, const UseCounts& uses, std::vector<TensorId>& nodes) {
+  Reorderer reorderer(graph, uses, nodes);
   Keeps keeps = reorderer.run();
   nodes = std::move(reorderer).order();
   return keeps;

@@ -7,6 +7,9 @@
 namespace yoke::planner {
 namespace {
 
+// Devices are counted from 0 where one has to be known.
+std::size_t index_of(std::int8_t device) { return static_cast<std::uint8_t>(device); }
+
 constexpr std::uint64_t kLeastOffloaded = 32;            // Rows.
 constexpr std::uint64_t kMostVulkanBytes = 0xffff'ffff;  // Of a tensor: maxStorageBufferRange.
 
@@ -213,9 +216,8 @@ void Scheduler::multiply_input(TensorId source) {
 }
 
 TensorId Scheduler::copy_of(TensorId source, Split& now) {
-  const auto devices = static_cast<std::size_t>(options_.devices);
-  TensorId& known =
-      copies_[static_cast<std::size_t>(source) * devices + static_cast<std::size_t>(now.device)];
+  const auto devices = index_of(options_.devices);
+  TensorId& known = copies_[static_cast<std::size_t>(source) * devices + index_of(now.device)];
   if (known != kNoTensor) return known;
   const TensorId copy = new_copy(source, now.device);
   known = copy;
@@ -241,7 +243,7 @@ void Scheduler::take_operands(TensorId node, Split& now) {
 
 void Scheduler::split() {
   const std::vector<TensorId> nodes = graph_.nodes();
-  copies_.assign(graph_.tensor_count() * static_cast<std::size_t>(options_.devices), kNoTensor);
+  copies_.assign(graph_.tensor_count() * index_of(options_.devices), kNoTensor);
   multiplied_.assign(graph_.tensor_count(), false);
   for (const TensorId node : nodes) {
     if (is_view(graph_.at(node).op)) {
@@ -272,12 +274,13 @@ Schedule Scheduler::run() {
   split();
   Schedule result;
   result.parts = splits_.size();
-  const auto devices = static_cast<std::size_t>(options_.devices);
+  const auto devices = index_of(options_.devices);
+  const UseCounts uses = use_counts(graph_);
   for (Split& part : splits_) {
-    const auto on = static_cast<std::size_t>(part.device);
+    const auto on = index_of(part.device);
     Keeps keeps;
     if (is_vulkan(part.device)) {
-      keeps = reorder(graph_, part.nodes);
+      keeps = reorder(graph_, uses, part.nodes);
     }
     for (const TensorId input : part.inputs) {
       const TensorId copy = copies_[static_cast<std::size_t>(input) * devices + on];

@@ -48,6 +48,7 @@ constexpr std::array kNames{
     Name{"ffn_gate_inp_shexp.weight", Part::kSharedRouter},
     Name{"ffn_gate_shexp.weight", Part::kSharedGate},
     Name{"ffn_gate_up_exps.weight", Part::kExpertGateUp},
+    Name{"ffn_norm", Part::kFeedNorm},  // Of Falcon-H1.
     Name{"ffn_norm.bias", Part::kFeedNormBias},
     Name{"ffn_norm.weight", Part::kFeedNorm},
     Name{"ffn_up.bias", Part::kUpBias},
@@ -81,6 +82,13 @@ static_assert(std::ranges::is_sorted(kNames, {}, &Name::first));
 Part part_of(std::string_view name) {
   const auto found = std::ranges::lower_bound(kNames, name, {}, &Name::first);
   return found != kNames.end() && found->first == name ? found->second : Part::kCount;
+}
+
+// ggml_backend_vk_device_supports_op
+bool vulkan_can_scan(const LayerKind& kind, const ModelTraits& traits) {
+  if (kind.has(Part::kStateX) || traits.state_heads == 0) return false;
+  const std::uint64_t size = traits.state_size;
+  return (size == 128 || size == 256) && traits.state_inner / traits.state_heads % 16 == 0;
 }
 
 }  // namespace yoke::planner

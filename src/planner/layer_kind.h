@@ -133,7 +133,11 @@ struct ModelTraits {
   bool late_output = false;     // Rows are chosen behind the last layer, not within it.
   bool residual_first = false;  // What a layer adds to stands before what it adds.
   bool bert = false;
+  bool windowed = false;  // Some layers attend through a window.
   bool cached = true;
 };
+
+// Whether Vulkan computes the scan of such a layer, which else the host does.
+bool vulkan_can_scan(const LayerKind& kind, const ModelTraits& traits);
 
 }  // namespace yoke::planner

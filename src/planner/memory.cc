@@ -39,8 +39,9 @@ Result<void> check_options(const RunOptions& options, bool latent) {
 
 Result<void> check_placement(const ModelShape& shape, const Placement& placement) {
   const auto known = [&](std::uint32_t device) { return device < placement.devices.size(); };
-  constexpr std::size_t kMostDevices = 100;
-  YOKE_CHECK(check(placement.devices.size() <= kMostDevices, "No engine has so many devices."));
+  constexpr std::size_t kMostDevices = 16;  // GGML_SCHED_MAX_BACKENDS
+  YOKE_CHECK(check(placement.devices.size() <= kMostDevices,
+                   "llama.cpp computes on 16 devices at most, the CPU among them."));
   YOKE_CHECK(check(!placement.devices.empty() && placement.devices.front().kind == DeviceKind::kCpu,
                    "The first device of a placement is the host's CPU."));
   return check(placement.layer_device.size() == shape.layers.size() &&
@@ -109,7 +110,12 @@ Result<MemoryEstimate> estimate_memory(const ModelShape& shape, const RunOptions
                    "Say how long the context shall be."));
   for (std::size_t i = 0; i < shape.layers.size(); ++i) {
     DeviceMemory& device = estimate.devices[placement.layer_device[i]];
-    device.weights += shape.layers[i].weight_bytes;
+    const LayerShape& layer = shape.layers[i];
+    const bool scans_on_host =
+        leaves_scan_to_host(shape, layer, placement.devices[placement.layer_device[i]]);
+    const std::uint64_t on_host = scans_on_host ? shape.kinds[layer.kind][Part::kStateA].bytes : 0;
+    host.weights += on_host;
+    device.weights += layer.weight_bytes - on_host;
     YOKE_CHECK(check(add_cache(device, shape, shape.layers[i], options, cells),
                      "The model's keys or values don't fill whole blocks of that cache type.",
                      "Use f16."));

@@ -30,6 +30,7 @@ struct GraphRequest {
 struct GraphLayer {
   const LayerKind* kind = nullptr;
   std::int8_t device = 0;
+  std::int8_t scan_device = 0;  // Where the matrix of its scan lies.
 };
 
 struct GraphPlaces {

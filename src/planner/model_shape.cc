@@ -14,7 +14,7 @@
 namespace yoke::planner {
 namespace {
 
-constexpr std::uint64_t kMostLayers = 1024;
+constexpr std::uint64_t kMostLayers = 512;                       // LLAMA_MAX_LAYERS
 constexpr std::uint64_t kMostElements = std::uint64_t{1} << 24;  // Of one token, in one layer.
 constexpr std::uint64_t kMostTokens = std::uint64_t{1} << 24;
 
@@ -234,23 +234,23 @@ void add_memory(ModelShape& shape, const Header& header, const Architecture& arc
   }
 }
 
-bool computes_alike(LayerKind a, LayerKind b) {
-  for (PartShape& part : a.parts) part.bytes = 0;
-  for (PartShape& part : b.parts) part.bytes = 0;
-  return a == b;
+LayerKind without_bytes(LayerKind kind) {
+  for (PartShape& part : kind.parts) part.bytes = 0;
+  return kind;
 }
 
 // Layers that compute alike get one kind.
 void add_kinds(ModelShape& shape, const std::vector<LayerKind>& by_layer) {
   std::vector<std::uint32_t> alike;
+  std::vector<LayerKind> bare;
   for (std::size_t i = 0; i < by_layer.size(); ++i) {
     const auto found = std::ranges::find(shape.kinds, by_layer[i]);
     const auto index = static_cast<std::uint32_t>(found - shape.kinds.begin());
     if (found == shape.kinds.end()) {
       shape.kinds.push_back(by_layer[i]);
-      const auto first = std::ranges::find_if(
-          shape.kinds, [&](const LayerKind& kind) { return computes_alike(kind, by_layer[i]); });
-      alike.push_back(static_cast<std::uint32_t>(first - shape.kinds.begin()));
+      bare.push_back(without_bytes(by_layer[i]));
+      const auto first = std::ranges::find(bare, bare.back());
+      alike.push_back(static_cast<std::uint32_t>(first - bare.begin()));
     }
     shape.layers[i].kind = index;
     shape.layers[i].alike = alike[index];
@@ -276,6 +276,8 @@ void add_traits(ModelShape& shape, const Header& header, const Architecture& arc
   traits.output_rows = architecture.cached ? shape.vocabulary : 0;
   traits.layer_norm = metadata.find(metadata.of_architecture("attention.layer_norm_epsilon")) &&
                       !metadata.find(metadata.of_architecture("attention.layer_norm_rms_epsilon"));
+  traits.layer_norm = traits.layer_norm || !architecture.cached;
+  traits.windowed = std::ranges::any_of(shape.kinds, &LayerKind::slides);
   traits.scaled_input = shape.architecture.starts_with("gemma");
   traits.capped_logits = number("final_logit_softcapping") != 0 || shape.architecture == "gemma2";
   traits.capped_attention = shape.architecture == "gemma2";
@@ -300,10 +302,18 @@ bool is_sane(const LayerShape& layer) {
 }
 
 bool is_sane(const LayerKind& kind) {
-  constexpr std::uint64_t kMostExperts = 512;  // LLAMA_MAX_EXPERTS
+  constexpr std::uint64_t kMostExperts = 1024;  // LLAMA_MAX_EXPERTS
   return kind.experts_used <= kMostExperts && kind.kv_heads <= kMostElements &&
          kind.key_length <= kMostElements && kind.value_length <= kMostElements &&
          (!kind.attends || (kind.key_length > 0 && kind.value_length > 0));
+}
+
+// Each expert that a token goes to adds steps to the graph.
+bool is_small(const ModelShape& shape) {
+  constexpr std::uint64_t kMostChoices = std::uint64_t{1} << 13;
+  std::uint64_t choices = 0;
+  for (const LayerShape& layer : shape.layers) choices += shape.kinds[layer.kind].experts_used;
+  return choices <= kMostChoices;
 }
 
 bool is_sane(const ModelTraits& traits) {
@@ -319,7 +329,8 @@ Result<void> check_sizes(const ModelShape& shape) {
   const auto sane = [](const auto& part) { return is_sane(part); };
   if (shape.embedding_length <= kMostElements && shape.window <= kMostTokens &&
       shape.vocabulary <= kMostTokens && is_sane(shape.traits) &&
-      std::ranges::all_of(shape.layers, sane) && std::ranges::all_of(shape.kinds, sane)) {
+      std::ranges::all_of(shape.layers, sane) && std::ranges::all_of(shape.kinds, sane) &&
+      is_small(shape)) {
     return {};
   }
   return fail(unplannable("The model's header names sizes that no model has."));

@@ -1,5 +1,6 @@
 #include "planner/model_shape.h"
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 
@@ -120,6 +121,36 @@ TEST(ModelShape, HoldsAgainstHostileNumbers) {
       }
     }
   }
+}
+
+// The most work that a header can make of it, on devices that share nothing.
+TEST(ModelShape, IsEstimatedInBoundedTime) {
+  TestModel model("qwen3moe");
+  constexpr std::uint64_t kLayers = 512;
+  model.key("block_count", kLayers).key("embedding_length", 64).key("context_length", 4096);
+  model.key("attention.head_count", 2).key("attention.key_length", 32).key("vocab_size", 256);
+  model.key("expert_count", 512).key("expert_used_count", 16);
+  model.number("attention.layer_norm_rms_epsilon", 1e-5);
+  model.tensor("token_embd.weight", {64, 256, 1}, kF32);
+  for (std::uint64_t i = 0; i < kLayers; ++i) {  // No layer is like another.
+    const std::string p = "blk." + std::to_string(i) + ".";
+    for (const char* const part : {"attn_q", "attn_k", "attn_v", "attn_output"}) {
+      model.tensor(p + part + ".weight", {64, 64, 1}, kF32);
+    }
+    model.tensor(p + "ffn_norm.weight", {64, 1, 1}, kF32);
+    model.tensor(p + "ffn_gate_inp.weight", {64, 512, 1}, kF32);
+    model.tensor(p + "ffn_up_exps.weight", {64, 64 + i, 512}, kF32);
+    model.tensor(p + "ffn_gate_exps.weight", {64, 64 + i, 512}, kF32);
+    model.tensor(p + "ffn_down_exps.weight", {64 + i, 64, 512}, kF32);
+  }
+  const auto start = std::chrono::steady_clock::now();
+  const auto shape = shape_of(model.model());
+  ASSERT_TRUE(shape) << shape.error().message;
+  Placement placement;
+  placement.devices = {{DeviceKind::kCpu, "cpu"}, {DeviceKind::kGpu, "vulkan"}};
+  for (std::uint32_t i = 0; i < kLayers; ++i) placement.layer_device.push_back(i % 2);
+  EXPECT_TRUE(estimate_memory(*shape, {}, placement));
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));
 }
 
 }  // namespace
