@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import json
 import pathlib
+import re
 import subprocess
 
 import engine_memory
@@ -119,9 +120,9 @@ def _planned(answer, layout):
     """By place: HOST, then the GPUs in their order."""
     places = [HOST, *range(max(layout.remote, int(layout.gpu)))]
     memory = {place: DeviceMemory() for place in places}
-    gpus = iter(places[1:])
     for device in answer["devices"]:
-        place = HOST if device["backend"] == "cpu" and not device["remote"] else next(gpus)
+        remote = re.match(r"remote(\d+)", device["name"])
+        place = int(remote[1]) if remote else HOST if device["backend"] == "cpu" else 0
         memory[place] = DeviceMemory(device["weights"], device["kv"] + device["state"],
                                      device["compute"], device["output_buffer"])
     return memory
@@ -180,7 +181,8 @@ def compare(yoke, models, case, directory):
         raise Refused(refused)
     if is_pipeline(case):
         for address in rpc[1:]:
-            report.devices[address].compute -= forgotten_pins(yoke, file, options.n_ubatch)
+            if address in report.devices and report.devices[address].compute > 0:
+                report.devices[address].compute -= forgotten_pins(yoke, file, options.n_ubatch)
     return _rows(case, _planned(answer, case.layout), report, rpc)
 
 
