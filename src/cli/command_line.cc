@@ -17,10 +17,12 @@
 
 namespace yoke::cli {
 
-CommandLine::CommandLine() {
-  app_.set_help_flag("-h,--help", "Show this help");
-  app_.set_version_flag("--version", "yoke " YOKE_VERSION, "Show the version");
-  app_.require_subcommand(1);
+CommandLine::CommandLine()
+    : app_(
+          std::make_unique<CLI::App>("A dependable LLM server for machines of your own.", "yoke")) {
+  app_->set_help_flag("-h,--help", "Show this help");
+  app_->set_version_flag("--version", "yoke " YOKE_VERSION, "Show the version");
+  app_->require_subcommand(1);
   add_serve();
   add_run();
   add_ps();
@@ -38,8 +40,10 @@ CommandLine::CommandLine() {
   add_rm();
 }
 
+CommandLine::~CommandLine() = default;
+
 void CommandLine::add_serve() {
-  CLI::App* command = app_.add_subcommand("serve", "Serve models until Ctrl-C");
+  CLI::App* command = app_->add_subcommand("serve", "Serve models until Ctrl-C");
   command->add_option("--config", serve_.config_file,
                       "Configuration file [$XDG_CONFIG_HOME/yoke/yoke.toml]");
   command->add_option("--listen", serve_.listen,
@@ -50,7 +54,7 @@ void CommandLine::add_serve() {
 
 void CommandLine::add_run() {
   CLI::App* command =
-      app_.add_subcommand("run", "Ask a model once, or talk to it when no prompt is given");
+      app_->add_subcommand("run", "Ask a model once, or talk to it when no prompt is given");
   command->add_option("MODEL", run_.model, "The model's name")->required();
   // For the help only, it takes nothing (0 words at least, and no extra ones): CLI11 would take the
   // prompt "[a, b]" apart as a list. The words are what remains.
@@ -77,14 +81,14 @@ void CommandLine::add_run() {
 }
 
 void CommandLine::add_ps() {
-  CLI::App* command = app_.add_subcommand("ps", "Show which models run, and how");
+  CLI::App* command = app_->add_subcommand("ps", "Show which models run, and how");
   command->add_flag("--json", ps_.json, "Print the server's reply as it is");
   add_connect(*command, ps_.connect);
   command->final_callback([this] { command_ = [this] { return ps(ps_); }; });
 }
 
 void CommandLine::add_logs() {
-  CLI::App* command = app_.add_subcommand("logs", "Show what the engines wrote");
+  CLI::App* command = app_->add_subcommand("logs", "Show what the engines wrote");
   command->add_option("MODEL", logs_.model, "Only of this model");
   command->add_flag("-f,--follow", logs_.follow, "Go on with new lines until Ctrl-C");
   command->add_option("-n,--tail", logs_.tail, "So many of the newest lines [200]")
@@ -97,7 +101,7 @@ void CommandLine::add_logs() {
 
 void CommandLine::add_detect() {
   CLI::App* command =
-      app_.add_subcommand("detect", "Show what can compute here, and how it is known");
+      app_->add_subcommand("detect", "Show what can compute here, and how it is known");
   command->add_flag("--json", detect_.json, "Everything as JSON");
   command->add_flag("--software", detect_.software, "Offer software Vulkan devices too");
   command->add_flag("--no-bandwidth", detect_.no_bandwidth, "Don't measure the memory's bandwidth");
@@ -109,7 +113,7 @@ void CommandLine::add_detect() {
 
 void CommandLine::add_doctor() {
   CLI::App* command =
-      app_.add_subcommand("doctor", "Show what is set up wrongly for this hardware, and mend it");
+      app_->add_subcommand("doctor", "Show what is set up wrongly for this hardware, and mend it");
   command->add_flag("--fix", doctor_.fix, "Mend what can be mended; shows the changes and asks");
   command->add_option("--gpu-memory", doctor_.gpu_memory,
                       "With --fix: how much memory an APU's GPU may use, \"120GiB\"");
@@ -125,7 +129,7 @@ void CommandLine::add_doctor() {
 }
 
 void CommandLine::add_engine() {
-  CLI::App* command = app_.add_subcommand("engine", "The engines that are installed");
+  CLI::App* command = app_->add_subcommand("engine", "The engines that are installed");
   command->require_subcommand(1);
   const auto add = [&](const char* name, const char* description,
                        Result<void> (*run)(const EngineCommandOptions&)) {
@@ -147,7 +151,7 @@ void CommandLine::add_engine() {
 }
 
 void CommandLine::add_explain() {
-  CLI::App* command = app_.add_subcommand("explain", "Show why a model runs as it does");
+  CLI::App* command = app_->add_subcommand("explain", "Show why a model runs as it does");
   command->add_option("MODEL", explain_.model, "The model's name")->required();
   command->add_flag("--json", explain_.json, "Print the server's reply as it is");
   add_connect(*command, explain_.connect);
@@ -156,7 +160,7 @@ void CommandLine::add_explain() {
 
 void CommandLine::add_quarantine() {
   CLI::App* command =
-      app_.add_subcommand("quarantine", "Which backends are left out for a model, and until when");
+      app_->add_subcommand("quarantine", "Which backends are left out for a model, and until when");
   command->add_flag("--json", quarantine_.json, "Print the server's reply as it is");
   add_connect(*command, quarantine_.connect);
   CLI::App* list = command->add_subcommand("list", "Show them; the same as without a word");
@@ -187,8 +191,8 @@ std::string CommandLine::name_of(const CLI::App& command) const {
 }
 
 const CLI::App& CommandLine::chosen() const {
-  const CLI::App* command = &app_;
-  for (auto parts = app_.get_subcommands(); !parts.empty(); parts = command->get_subcommands()) {
+  const CLI::App* command = app_.get();
+  for (auto parts = app_->get_subcommands(); !parts.empty(); parts = command->get_subcommands()) {
     command = parts.front();
   }
   return *command;
@@ -211,7 +215,7 @@ Error CommandLine::unexpected(const std::string& word) const {
 }
 
 Error CommandLine::explain(const CLI::ParseError& error) const {
-  if (const auto extras = app_.remaining(true); !extras.empty()) return unexpected(extras.front());
+  if (const auto extras = app_->remaining(true); !extras.empty()) return unexpected(extras.front());
   const CLI::App& command = chosen();
   const std::string hint = fmt::format("`{} --help` says what there is.", name_of(command));
   if (dynamic_cast<const CLI::RequiredError*>(&error) == nullptr) {
@@ -220,7 +224,7 @@ Error CommandLine::explain(const CLI::ParseError& error) const {
   std::vector<std::string> parts;
   for (const CLI::App* part : command.get_subcommands({})) parts.push_back(part->get_name());
   return {kUsage,
-          &command == &app_ ? "No command was given."
+          &command == app_.get() ? "No command was given."
           : parts.empty()
               ? fmt::format("`{}` needs a model's name.", name_of(command))
               : fmt::format("`{}` needs one of {}.", name_of(command), fmt::join(parts, ", ")),
@@ -233,7 +237,7 @@ std::optional<Error> CommandLine::unknown_command(int argc, char** argv) const {
       std::find_if(argv + 1, argv + argc, [](const char* word) { return *word != '-'; });
   if (first == argv + argc) return std::nullopt;
   std::vector<std::string> names;
-  for (const CLI::App* command : app_.get_subcommands({})) names.push_back(command->get_name());
+  for (const CLI::App* command : app_->get_subcommands({})) names.push_back(command->get_name());
   if (std::find(names.begin(), names.end(), *first) != names.end()) return std::nullopt;
   const std::vector<std::string_view> candidates(names.begin(), names.end());
   const auto meant = nearest(*first, candidates);
@@ -265,14 +269,14 @@ Result<std::function<Result<void>()>> CommandLine::parse(int argc, char** argv) 
   char** const dashes = std::find(argv, argv + argc, std::string_view("--"));
   std::vector<std::string> verbatim(std::min(dashes + 1, argv + argc), argv + argc);
   try {
-    app_.parse(static_cast<int>(dashes - argv), argv);
+    app_->parse(static_cast<int>(dashes - argv), argv);
   } catch (const CLI::Success& help_or_version) {
-    app_.exit(help_or_version, std::cout, std::cerr);
+    app_->exit(help_or_version, std::cout, std::cerr);
     return std::function<Result<void>()>([] { return flush_stdout(); });
   } catch (const CLI::ParseError& error) {
     return fail(explain(error));
   }
-  if (app_.got_subcommand("run")) {
+  if (app_->got_subcommand("run")) {
     YOKE_CHECK(take_prompt(std::move(verbatim)));
   } else if (!verbatim.empty()) {
     return fail(unexpected(verbatim.front()));

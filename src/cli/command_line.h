@@ -2,12 +2,11 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
-
-#include <CLI/App.hpp>
 
 #include "base/result.h"
 #include "cli/detect.h"
@@ -28,11 +27,17 @@
 #include "cli/serve.h"
 #include "cli/show.h"
 
+namespace CLI {
+class App;
+class ParseError;
+}  // namespace CLI
+
 namespace yoke::cli {
 
 class CommandLine {
  public:
   CommandLine();
+  ~CommandLine();
   CommandLine(const CommandLine&) = delete;
   CommandLine& operator=(const CommandLine&) = delete;
 
@@ -64,7 +69,7 @@ class CommandLine {
   std::string name_of(const CLI::App& command) const;
   std::optional<Error> unknown_command(int argc, char** argv) const;
 
-  CLI::App app_{"A dependable LLM server for machines of your own.", "yoke"};
+  std::unique_ptr<CLI::App> app_;
   std::function<Result<void>()> command_;
   ServeOptions serve_;
   RunOptions run_;

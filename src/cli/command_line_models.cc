@@ -8,7 +8,7 @@
 namespace yoke::cli {
 
 void CommandLine::add_show() {
-  CLI::App* command = app_.add_subcommand("show", "Show what a model is, without loading it");
+  CLI::App* command = app_->add_subcommand("show", "Show what a model is, without loading it");
   command
       ->add_option("MODEL", show_.file,
                    "A GGUF file, of a split model the first, or a name that `yoke list` shows")
@@ -21,7 +21,7 @@ void CommandLine::add_show() {
 }
 
 void CommandLine::add_plan() {
-  CLI::App* command = app_.add_subcommand(
+  CLI::App* command = app_->add_subcommand(
       "plan", "Show whether a model fits, and what would lie where, without loading it");
   command
       ->add_option(
@@ -55,7 +55,7 @@ void CommandLine::add_plan() {
 }
 
 void CommandLine::add_pull() {
-  CLI::App* command = app_.add_subcommand("pull", "Get a model, and go on with one that was cut");
+  CLI::App* command = app_->add_subcommand("pull", "Get a model, and go on with one that was cut");
   command
       ->add_option("MODEL", pull_.reference,
                    "hf:ORG/REPO[@REVISION][:QUANT or FILE], https://…/model.gguf or file:PATH")
@@ -75,7 +75,7 @@ void CommandLine::add_pull() {
 }
 
 void CommandLine::add_list() {
-  CLI::App* command = app_.add_subcommand("list", "Show which models there are");
+  CLI::App* command = app_->add_subcommand("list", "Show which models there are");
   command->add_flag("--json", list_.json, "As JSON");
   add_place(*command, list_.place);
   command->final_callback([this] { command_ = [this] { return list_models(list_); }; });
@@ -83,7 +83,7 @@ void CommandLine::add_list() {
 
 void CommandLine::add_rm() {
   CLI::App* command =
-      app_.add_subcommand("rm", "Remove models, and the files that Yoke downloaded");
+      app_->add_subcommand("rm", "Remove models, and the files that Yoke downloaded");
   command->add_option("NAME", rm_.names, "As `yoke list` shows them")->required();
   command->add_flag("-y,--yes", rm_.yes, "Don't ask");
   add_place(*command, rm_.place);
@@ -92,7 +92,7 @@ void CommandLine::add_rm() {
 
 void CommandLine::add_import() {
   CLI::App* command =
-      app_.add_subcommand("import", "Link models that other programs keep on this machine");
+      app_->add_subcommand("import", "Link models that other programs keep on this machine");
   command->add_option("DIR", import_.dir,
                       "A directory of models [Ollama's, LM Studio's and HuggingFace's]");
   command->add_flag("--dry-run", import_.dry_run, "Only show what there is");

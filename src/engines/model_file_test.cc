@@ -50,7 +50,8 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         Bad{"", "is empty"}, Bad{"GGUF", "is incomplete"}, Bad{"GG", "is incomplete"},
         Bad{gguf(3, 23), "is incomplete"}, Bad{gguf(1), "is a GGUF file of version 1, which"},
-        Bad{gguf(0), "is a GGUF file of version 0, which"}, Bad{gguf(4), "is a GGUF file of version 4, newer"},
+        Bad{gguf(0), "is a GGUF file of version 0, which"},
+        Bad{gguf(4), "is a GGUF file of version 4, newer"},
         Bad{"GGUF\0\0\0\3"s + std::string(16, '\0'), "is a GGUF file for big-endian machines"},
         Bad{"FUGG\0\0\0\3"s, "is a GGUF file with its bytes swapped"},
         Bad{"\x89PNG\r\n\x1a\n\0\0"s, "is a PNG image"},
@@ -65,7 +66,8 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"\x40\0\0\0\0\0\0\0{\"__metadata__\":{}}"s, "is a safetensors file"},
         Bad{"<!DOCTYPE html>\n<html>", "is a web page"},
         Bad{"\xef\xbb\xbf\n <html lang=\"en\">", "is a web page"},
-        Bad{"Not found", "is a text file"}, Bad{std::string(64, '\0'), "does not begin as a GGUF"}));
+        Bad{"Not found", "is a text file"},
+        Bad{std::string(64, '\0'), "does not begin as a GGUF"}));
 
 TEST(CheckModelFile, SaysThatAFileIsMissing) {
   const ScratchDir dir;
