@@ -27,7 +27,7 @@
 #include "cli/serve.h"
 #include "cli/show.h"
 
-namespace CLI {
+namespace CLI {  // NOLINT(readability-identifier-naming)
 class App;
 class ParseError;
 }  // namespace CLI
