@@ -180,9 +180,12 @@ def compare(yoke, models, case, directory):
     if refused:
         raise Refused(refused)
     if is_pipeline(case):
+        extra = forgotten_pins(yoke, file, options.n_ubatch)
         for address in rpc[1:]:
-            if address in report.devices and report.devices[address].compute > 0:
-                report.devices[address].compute -= forgotten_pins(yoke, file, options.n_ubatch)
+            # One without layers has nothing of it.
+            memory = report.devices.get(address)
+            if memory and memory.compute > extra:
+                memory.compute -= extra
     return _rows(case, _planned(answer, case.layout), report, rpc)
 
 
