@@ -148,9 +148,8 @@ Matches find_quantization(const std::vector<Set>& sets, std::string_view choice)
   Matches found =
       matching(sets, [&](const Set& set) { return same_text(set.quantization, choice); });
   if (found.empty()) {
-    found = matching(sets, [&](const Set& set) {
-      return lower(set.quantization).ends_with("-" + lower(choice));
-    });
+    const std::string end = fmt::format("-{}", lower(choice));
+    found = matching(sets, [&](const Set& set) { return lower(set.quantization).ends_with(end); });
   }
   if (found.empty()) {
     found = matching(sets, [&](const Set& set) { return has_word(set.key, choice); });

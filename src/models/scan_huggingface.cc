@@ -4,6 +4,8 @@
 #include <system_error>
 #include <vector>
 
+#include <fmt/format.h>
+
 #include "models/entry.h"
 #include "models/stores.h"
 
@@ -17,10 +19,10 @@ constexpr std::size_t kMostRepositories = 10'000;
 
 // "org/repo" for "models--org--repo".
 std::string repository_of(const fs::path& dir) {
-  std::string name = dir.filename().string().substr(kModels.size());
+  const std::string name = dir.filename().string().substr(kModels.size());
   const std::size_t between = name.find("--");
-  if (between != std::string::npos) name.replace(between, 2, "/");
-  return name;
+  if (between == std::string::npos) return name;
+  return fmt::format("{}/{}", name.substr(0, between), name.substr(between + 2));
 }
 
 std::vector<fs::path> directories_in(const fs::path& dir, std::string_view start) {
@@ -74,10 +76,12 @@ void scan_repository(const fs::path& dir, Found& found) {
     entry.name = repository;
     entry.source = "hf-cache:" + repository;
     entry.revision = snapshot->filename().string();
-    if (gguf && !entry.quantization.empty()) entry.name += ":" + entry.quantization;
+    if (gguf && !entry.quantization.empty())
+      entry.name = fmt::format("{}:{}", entry.name, entry.quantization);
     const fs::path below =
         entry.path.lexically_relative(fs::absolute(*snapshot).lexically_normal());
-    if (!gguf && below != ".") entry.name += "/" + below.generic_string();
+    if (!gguf && below != ".")
+      entry.name = fmt::format("{}/{}", entry.name, below.generic_string());
     add_sums(entry);
   };
   scan_tree(*snapshot, label, found);

@@ -161,7 +161,8 @@ std::vector<Remedy> smaller_options(const RunOptions& options) {
   std::vector<Remedy> changes;
   Remedy now{"", options};
   const auto add = [&](std::string_view change) {
-    now.change += (now.change.empty() ? "" : " ") + std::string(change);
+    if (!now.change.empty()) now.change += ' ';
+    now.change += change;
     changes.push_back(now);
   };
   if (!options.flash_attention) {
