@@ -181,10 +181,11 @@ std::string pool_table(const PlanReport& report, const Terminal& terminal) {
   for (const PoolUse& use : report.plan.pools) {
     const Pool& pool = report.inventory.pools[use.pool];
     const bool over = use.planned > use.usable;
-    table.add_row({one_line(pool.name), unit.text(use.planned), unit.text(use.usable),
-                   over ? "-" + unit.text(use.planned - use.usable) : unit.text(left_of(use)),
-                   unit.text(std::min(pool.reserve, pool.free)),
-                   unit.text(pool.total > pool.free ? pool.total - pool.free : 0)});
+    table.add_row(
+        {one_line(pool.name), unit.text(use.planned), unit.text(use.usable),
+         over ? fmt::format("-{}", unit.text(use.planned - use.usable)) : unit.text(left_of(use)),
+         unit.text(std::min(pool.reserve, pool.free)),
+         unit.text(pool.total > pool.free ? pool.total - pool.free : 0)});
   }
   return table.render(terminal);
 }
@@ -330,7 +331,7 @@ std::string format_plan(const PlanReport& report, const Terminal& terminal) {
   for (const std::string& line : wrap(one_line(answer_line(report)), width)) {
     text += terminal.bold(line) + "\n";
   }
-  text += "\n" + device_table(report, terminal) + "\n" + pool_table(report, terminal) + "\n";
+  text += fmt::format("\n{}\n{}\n", device_table(report, terminal), pool_table(report, terminal));
   Page page(terminal, kLabelWidth);
   page.add("Planned for", report.hardware);
   page.add("Options", options_text(report.options));

@@ -25,7 +25,8 @@ std::vector<std::string> linker_directories(const HostFiles& files) {
   std::string text = files.read("/etc/ld.so.conf").value_or("");
   for (const std::string& name : files.list(kLinkerFiles).value_or(std::vector<std::string>{})) {
     if (!name.ends_with(".conf")) continue;
-    text += "\n" + files.read(fmt::format("{}/{}", kLinkerFiles, name)).value_or("");
+    const auto file = files.read(fmt::format("{}/{}", kLinkerFiles, name));
+    if (file) text += fmt::format("\n{}", *file);
   }
   for (const std::string_view line : lines_of(text)) {
     if (line.starts_with('/')) directories.emplace_back(hardware::trim(line));

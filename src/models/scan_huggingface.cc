@@ -19,7 +19,7 @@ constexpr std::size_t kMostRepositories = 10'000;
 
 // "org/repo" for "models--org--repo".
 std::string repository_of(const fs::path& dir) {
-  const std::string name = dir.filename().string().substr(kModels.size());
+  std::string name = dir.filename().string().substr(kModels.size());
   const std::size_t between = name.find("--");
   if (between == std::string::npos) return name;
   return fmt::format("{}/{}", name.substr(0, between), name.substr(between + 2));
