@@ -99,6 +99,20 @@ TensorId GraphBuilder::latent_query(TensorId in) {
   return graph_.reshape(query, {length, kind().heads, tokens(), 1});
 }
 
+// What a layer caches of its tokens, before it is put together.
+GraphBuilder::LatentKey GraphBuilder::latent_key(TensorId in) {
+  const std::uint64_t turned = traits_.rotated;
+  const std::uint64_t rank = traits_.latent_rank;
+  const TensorId packed = times(Part::kKvDown, in);
+  const std::uint64_t row = graph_.at(packed).stride[1];
+  const TensorId latent = graph_.view(packed, {rank, tokens(), 1, 1},
+                                      {kFloat.bytes, row, row * tokens(), row * tokens()});
+  const TensorId key_turn =
+      graph_.view(packed, {turned, 1, tokens(), 1}, {kFloat.bytes, row, row, row * tokens()});
+  const TensorId turned_key = rope(key_turn);
+  return {norm(Part::kKvDownNorm, latent), turned_key};
+}
+
 // The graph of DeepSeek V2 and its heirs: queries go to the latent space, where one key serves all
 // heads.
 TensorId GraphBuilder::latent_attention(TensorId in) {
@@ -107,14 +121,7 @@ TensorId GraphBuilder::latent_attention(TensorId in) {
   const Shape stride = graph_.at(query).stride;
   const std::uint64_t turned = traits_.rotated;
   const std::uint64_t rank = traits_.latent_rank;
-  const TensorId packed = times(Part::kKvDown, in);
-  const std::uint64_t row = graph_.at(packed).stride[1];
-  TensorId latent = graph_.view(packed, {rank, tokens(), 1, 1},
-                                {kFloat.bytes, row, row * tokens(), row * tokens()});
-  TensorId key_turn =
-      graph_.view(packed, {turned, 1, tokens(), 1}, {kFloat.bytes, row, row, row * tokens()});
-  key_turn = rope(key_turn);
-  latent = norm(Part::kKvDownNorm, latent);
+  const auto [latent, key_turn] = latent_key(in);
   const TensorId plain = graph_.view(query, {size[0] - turned, size[1], size[2], 1}, stride);
   const TensorId query_turn = rope(graph_.view(query, {turned, size[1], size[2], 1}, stride));
   const TensorId absorbed = graph_.permute(
@@ -132,15 +139,7 @@ TensorId GraphBuilder::unpacked_latent_attention(TensorId in) {
   const TensorId query = latent_query(in);
   const Shape size = graph_.size(query);
   const std::uint64_t turned = traits_.rotated;
-  const std::uint64_t rank = traits_.latent_rank;
-  const TensorId packed = times(Part::kKvDown, in);
-  const std::uint64_t row = graph_.at(packed).stride[1];
-  TensorId latent = graph_.view(packed, {rank, tokens(), 1, 1},
-                                {kFloat.bytes, row, row * tokens(), row * tokens()});
-  TensorId key_turn =
-      graph_.view(packed, {turned, 1, tokens(), 1}, {kFloat.bytes, row, row, row * tokens()});
-  key_turn = rope(key_turn);
-  latent = norm(Part::kKvDownNorm, latent);
+  const auto [latent, key_turn] = latent_key(in);
   const TensorId both = times(Part::kKvUp, latent);
   const std::uint64_t both_row = graph_.at(both).stride[1];
   const std::uint64_t head_row = both_row / kind().heads;

@@ -27,6 +27,10 @@ class GraphBuilder {
     TensorId key = kNoTensor;
     TensorId value = kNoTensor;
   };
+  struct LatentKey {
+    TensorId latent = kNoTensor;
+    TensorId turned = kNoTensor;  // The part that rotates with the position.
+  };
 
   // graph_builder.cc: the frame and what all layers use.
   TensorId embedding();
@@ -54,6 +58,7 @@ class GraphBuilder {
   Heads heads(TensorId in);
   Heads separate_heads(TensorId in);
   TensorId latent_query(TensorId in);
+  LatentKey latent_key(TensorId in);
   TensorId attend(Heads heads, TensorId value_unpack);
   TensorId attend_with_cache(Heads heads, TensorId value_unpack);
   TensorId attend_flash(TensorId q, TensorId k, TensorId v, TensorId value_unpack, TensorId mask);
