@@ -2,6 +2,8 @@
 // A plain value, owned by whoever holds it; any thread.
 #pragma once
 
+#include <chrono>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -23,6 +25,8 @@ struct Error {
   ErrorCode code;
   std::string message;  // What happened, one sentence without secrets.
   std::string hint{};   // What the user can do next; may be empty.
+  // When the same may succeed; 0: not as things are. None: nobody knows.
+  std::optional<std::chrono::milliseconds> retry_after{};
 
   // Message and hint as one text for logs and API replies.
   std::string text() const { return hint.empty() ? message : message + " " + hint; }
