@@ -7,9 +7,9 @@
 #include <system_error>
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include "config/listen.h"
+#include "config/model_reader.h"
 #include "config/toml_reader.h"
 
 namespace yoke::config {
@@ -20,32 +20,14 @@ using std::chrono::milliseconds;
 
 constexpr std::size_t kMaxFileBytes = 1u << 20;
 constexpr std::size_t kMaxKeyFileBytes = 4096;
-constexpr std::size_t kMaxModelNameLength = 128;
-constexpr int kMaxContext = 1 << 24;
-constexpr int kMaxBatch = 1 << 20;
+constexpr std::size_t kMaxNameLength = 128;
+constexpr std::uint64_t kMinBudget = 1u << 20;
 
-constexpr std::array<std::pair<std::string_view, ServerType>, 3> kServerTypes{
-    {{"llm", ServerType::kLlm},
-     {"embedding", ServerType::kEmbedding},
-     {"rerank", ServerType::kRerank}}};
-constexpr std::array<std::pair<std::string_view, FlashAttention>, 3> kFlashAttention{
-    {{"auto", FlashAttention::kAuto}, {"on", FlashAttention::kOn}, {"off", FlashAttention::kOff}}};
-constexpr std::array<std::pair<std::string_view, AnswerCheck>, 3> kAnswerChecks{
-    {{"auto", AnswerCheck::kAuto}, {"on", AnswerCheck::kOn}, {"off", AnswerCheck::kOff}}};
 constexpr std::array<std::pair<std::string_view, log::Level>, 4> kLogLevels{
     {{"debug", log::Level::kDebug},
      {"info", log::Level::kInfo},
      {"warning", log::Level::kWarning},
      {"error", log::Level::kError}}};
-constexpr std::array<std::string_view, 4> kReasoningFormats{"auto", "none", "deepseek",
-                                                            "deepseek-legacy"};
-constexpr std::array<std::string_view, 4> kBackends{"vulkan", "rocm", "cuda", "cpu"};
-// Those of llama.cpp's KV cache.
-constexpr std::array<std::string_view, 9> kCacheTypes{"f32",  "f16",    "bf16", "q8_0", "q4_0",
-                                                      "q4_1", "iq4_nl", "q5_0", "q5_1"};
-constexpr std::array<std::string_view, 4> kSplitModes{"none", "layer", "row", "tensor"};
-constexpr int kMaxGpus = 128;
-constexpr std::array<std::string_view, 5> kPoolings{"none", "mean", "cls", "last", "rank"};
 
 constexpr std::string_view kModelExample =
     "Add one:\n\n[models.smollm2]\nmodel_path = \"SmolLM2-135M-Instruct.Q4_1.gguf\"";
@@ -108,11 +90,6 @@ std::string exposure_text(const ServerConfig& server) {
       server.host);
 }
 
-// Built-in templates have plain names: "chatml".
-bool is_template_file(std::string_view text) {
-  return text.find('/') != std::string_view::npos || text.ends_with(".jinja");
-}
-
 class ConfigReader {
  public:
   explicit ConfigReader(const fs::path& file) : problems_(file) { config_.file = file; }
@@ -128,8 +105,10 @@ class ConfigReader {
     TomlTable root(document, {}, problems_);
     if (auto server = root.table("server")) read_server(*server);
     if (auto engines = root.table("engines")) read_engines(*engines);
-    auto models = root.table("models");
-    if (models) read_models(*models);
+    if (auto memory = root.table("memory")) read_memory(*memory);
+    if (auto contexts = root.table("contexts")) read_contexts(*contexts);
+    if (auto groups = root.table("groups")) read_groups(*groups);
+    if (auto models = root.table("models")) read_models(*models);
     root.reject_unknown();
     if (config_.models.empty() && problems_.empty()) {
       problems_.add(0, kConfigInvalid, fmt::format("no model is configured. {}", kModelExample));
@@ -230,135 +209,60 @@ class ConfigReader {
     return config_.file.parent_path() / program;
   }
 
-  void read_models(TomlTable& table) {
-    for (auto& [name, model] : table.tables()) {
-      if (!is_model_name(name)) {
-        problems_.add(model.line(), kConfigInvalid,
-                      fmt::format("'{}' is no name for a model. Use letters, digits and . _ : / + "
-                                  "@ -, at most {} of them, the first a letter or digit.",
-                                  name, kMaxModelNameLength));
-      }
-      std::string catalogue_name = read_catalogue_name(model);
-      const bool has_path = catalogue_name.empty() && !model.has("model");
-      config_.models.push_back(
-          {name, read_options(model, has_path), std::move(catalogue_name), model.line()});
-    }
-  }
-
-  static std::string read_catalogue_name(TomlTable& table) {
-    std::string name;
-    if (!table.read("model", name)) return name;
-    if (table.has("model_path")) {
-      table.refuse("model", "model_path says already which model it is; take out one of them.");
-    } else if (!is_model_name(name)) {
-      table.refuse("model", "expected the name of a model that `yoke list` shows.");
-    }
-    return name;
-  }
-
-  // `needs_path`: nothing else says where the model lies.
-  LoadOptions read_options(TomlTable& table, bool needs_path) {
-    LoadOptions options;
-    const bool has_path = read_model_file(table, "model_path", options.model_path);
-    if (needs_path && !has_path && !table.has("model_path")) {
-      table.refuse("model_path",
-                   "is missing. Name the model's GGUF file, or the directory of a model in "
-                   "HuggingFace's format; or with `model` one that `yoke list` shows.");
-    }
-    table.read("server_type", options.server_type, kServerTypes);
-    read_sizes(table, options);
-    read_backends(table, options);
-    read_devices(table, options);
-    read_memory(table, options);
-    read_chat(table, options);
-    read_model_file(table, "mmproj", options.mmproj);
-    read_model_file(table, "draft_model", options.draft_model);
-    if (table.read("lora", options.lora)) {
-      for (fs::path& file : options.lora) file = config_.server.model_dir / file;
-    }
-    table.read_one_of("pooling", options.pooling, kPoolings);
-    table.read("answer_check", options.answer_check, kAnswerChecks);
-    if (table.read("extra_args", options.extra_args)) {
-      if (const auto checked = check_extra_args(options.extra_args); !checked) {
-        table.refuse("extra_args", checked.error().text());
-      }
-    }
+  void read_memory(TomlTable& table) {
+    const auto read_budget = [&](std::string_view key, std::optional<std::uint64_t>& into) {
+      std::uint64_t bytes = 0;
+      if (table.read_size(key, bytes, kMinBudget, kMaxMemory)) into = bytes;
+    };
+    read_budget("host", config_.memory.host);
+    read_budget("gpu", config_.memory.gpu);
+    table.read("unload_after", unload_after_, milliseconds(0));
     table.reject_unknown();
-    return options;
   }
 
-  // A path that starts at model_dir.
-  bool read_model_file(TomlTable& table, std::string_view key, fs::path& into) const {
-    if (!table.read(key, into)) return false;
-    into = config_.server.model_dir / into;
-    return true;
+  void read_contexts(TomlTable& table) {
+    table.read_size("max_size", config_.contexts.max_bytes, 0, kMaxMemory);
+    table.read("save_after", config_.contexts.save_after, milliseconds(0));
+    table.reject_unknown();
   }
 
-  static void read_sizes(TomlTable& table, LoadOptions& options) {
-    table.read("n_ctx", options.n_ctx, 0, kMaxContext);
-    table.read("n_batch", options.n_batch, 0, kMaxBatch);
-    read_ubatch(table, options);
-    table.read("n_gpu_layers", options.n_gpu_layers, -1, 10000);
-    table.read("threads", options.threads, 0, 4096);
-    table.read("parallel", options.parallel, 0, 1024);
+  void read_groups(TomlTable& table) {
+    auto tables = table.tables();
+    for (auto& [name, group] : tables) {
+      check_name(name, "a group", group.line());
+      config_.groups.push_back({.name = name, .one_at_a_time = false, .not_with = {}});
+      group.read("one_at_a_time", config_.groups.back().one_at_a_time);
+      group.read("not_with", config_.groups.back().not_with);
+      group.reject_unknown();
+    }
+    // A group may name one that comes later in the file.
+    for (std::size_t i = 0; i < tables.size(); ++i) check_not_with(tables[i].second, i);
   }
 
-  static void read_devices(TomlTable& table, LoadOptions& options) {
-    table.read_one_of("split_mode", options.split_mode, kSplitModes);
-    table.read("main_gpu", options.main_gpu, -1, kMaxGpus - 1);
-    if (!table.read("tensor_split", options.tensor_split)) return;
-    const auto is_share = [](double share) { return share > 0; };
-    if (options.tensor_split.size() > kMaxGpus) {
-      table.refuse("tensor_split", fmt::format("more than {} shares.", kMaxGpus));
-    } else if (std::ranges::none_of(options.tensor_split, is_share)) {
-      table.refuse("tensor_split", "one share at least has to be more than 0.");
+  void check_not_with(TomlTable& table, std::size_t index) {
+    const GroupConfig& group = config_.groups[index];
+    for (const std::string& other : group.not_with) {
+      const std::string problem = other == group.name
+                                      ? "that is the group itself. Write one_at_a_time = true."
+                                      : problem_of_group(other, config_.groups);
+      if (!problem.empty()) table.refuse("not_with", problem);
     }
   }
 
-  static void read_memory(TomlTable& table, LoadOptions& options) {
-    table.read("flash_attn", options.flash_attn, kFlashAttention);
-    table.read_one_of("cache_type_k", options.cache_type_k, kCacheTypes);
-    table.read_one_of("cache_type_v", options.cache_type_v, kCacheTypes);
-    if (options.flash_attn == FlashAttention::kOff && is_quantized(options.cache_type_v)) {
-      table.refuse("cache_type_v",
-                   fmt::format("'{}' needs flash attention, and flash_attn is \"off\". Set it to "
-                               "\"auto\", or this to \"f16\".",
-                               options.cache_type_v));
-    }
-    table.read("fit_memory", options.fit_memory);
-    table.read("mlock", options.mlock);
-    table.read("gpu_memory_utilization", options.gpu_memory_utilization, 0, 1);
-  }
-
-  void read_chat(TomlTable& table, LoadOptions& options) const {
-    table.read("cont_batching", options.cont_batching);
-    table.read("jinja", options.jinja);
-    table.read_one_of("reasoning_format", options.reasoning_format, kReasoningFormats);
-    if (!table.read("chat_template", options.chat_template)) return;
-    if (options.chat_template.empty()) {
-      table.refuse("chat_template", "expected a template's name, or the path of a Jinja file.");
-    } else if (is_template_file(options.chat_template)) {
-      options.chat_template =
-          (config_.server.model_dir / expand_home(options.chat_template)).string();
+  void read_models(TomlTable& table) {
+    const ModelDefaults defaults{config_.server.model_dir, unload_after_, config_.groups};
+    for (auto& [name, model] : table.tables()) {
+      check_name(name, "a model", model.line());
+      config_.models.push_back(read_model(name, model, defaults));
     }
   }
 
-  static void read_backends(TomlTable& table, LoadOptions& options) {
-    if (!table.read("backends", options.backends)) return;
-    for (const std::string& backend : options.backends) {
-      if (std::ranges::find(kBackends, backend) == kBackends.end()) {
-        table.refuse("backends",
-                     fmt::format("'{}' is none of {}.", backend, fmt::join(kBackends, ", ")));
-      }
-    }
-  }
-
-  static void read_ubatch(TomlTable& table, LoadOptions& options) {
-    table.read("n_ubatch", options.n_ubatch, 0, kMaxBatch);
-    if (options.n_batch > 0 && options.n_ubatch > options.n_batch) {
-      table.refuse("n_ubatch", fmt::format("{} is more than n_batch, which is {}.",
-                                           options.n_ubatch, options.n_batch));
-    }
+  void check_name(const std::string& name, std::string_view what, int line) {
+    if (is_model_name(name)) return;
+    problems_.add(line, kConfigInvalid,
+                  fmt::format("'{}' is no name for {}. Use letters, digits and . _ : / + @ -, at "
+                              "most {} of them, the first a letter or digit.",
+                              name, what, kMaxNameLength));
   }
 
   void warn_if_readable_by_others(const fs::path& file) {
@@ -369,6 +273,7 @@ class ConfigReader {
   }
 
   Config config_;
+  milliseconds unload_after_{0};  // Of models that don't say it themselves.
   Problems problems_;
 };
 
@@ -402,7 +307,7 @@ bool is_model_name(std::string_view name) {
   const auto is_alnum = [](char c) {
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
   };
-  if (name.empty() || name.size() > kMaxModelNameLength || !is_alnum(name.front())) return false;
+  if (name.empty() || name.size() > kMaxNameLength || !is_alnum(name.front())) return false;
   return std::all_of(name.begin(), name.end(), [&](char c) {
     return is_alnum(c) || std::string_view("._:/+@-").find(c) != std::string_view::npos;
   });

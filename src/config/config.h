@@ -1,5 +1,5 @@
-// The configuration file: TOML, read once at the start, every mistake in it reported at once with
-// its line. examples/yoke.toml shows every key. Plain values; any thread.
+// The configuration file: TOML, read at the start and at every reload, every mistake in it reported
+// at once with its line. examples/yoke.toml shows every key. Plain values; any thread.
 #pragma once
 
 #include <chrono>
@@ -55,9 +55,45 @@ struct EnginesConfig {
   bool software_devices = false;  // Also GPUs that the processor only plays (Mesa's lavapipe).
 };
 
+// How much of this machine models may have together, in bytes; none: what is free when `yoke serve`
+// starts, without what is left to the system.
+struct MemoryConfig {
+  std::optional<std::uint64_t> host{};  // Of system memory; of an APU's unified memory.
+  std::optional<std::uint64_t> gpu{};   // Of each GPU's own.
+  friend bool operator==(const MemoryConfig&, const MemoryConfig&) = default;
+};
+
+// The KV caches that are kept on disk while their models are not loaded.
+struct ContextsConfig {
+  std::uint64_t max_bytes = 8ull << 30;  // Together; 0: none are kept.
+  // Saved when nobody used the model for so long, and whenever it is stopped; 0: only then.
+  std::chrono::milliseconds save_after = std::chrono::minutes(1);
+  friend bool operator==(const ContextsConfig&, const ContextsConfig&) = default;
+};
+
+// Models that name it as their group.
+struct GroupConfig {
+  std::string name;
+  bool one_at_a_time = false;         // Of its models only one is loaded at once.
+  std::vector<std::string> not_with;  // None of it is loaded beside one of these groups.
+  friend bool operator==(const GroupConfig&, const GroupConfig&) = default;
+};
+
+// When a model is in memory. What of this changes does not restart its engine.
+struct ResidenceConfig {
+  bool preload = true;  // Loaded when `yoke serve` starts, as far as memory goes.
+  bool pinned = false;  // Loaded as soon as it can be, and never unloaded for another.
+  int priority = 0;     // The higher, the sooner loaded and the later unloaded.
+  std::string group;    // Of Config::groups; may be empty.
+  std::chrono::milliseconds unload_after{0};  // When nobody used it for so long; 0: never.
+  std::size_t max_waiting = 512;              // Requests that wait for it; more are refused.
+  friend bool operator==(const ResidenceConfig&, const ResidenceConfig&) = default;
+};
+
 struct ModelConfig {
   std::string name;  // What requests call it.
   LoadOptions options;
+  ResidenceConfig residence{};
   // What it is called in the catalogue, which says its model_path; empty: the file says that.
   std::string catalogue_name;
   int line = 0;  // Where its table begins in the file.
@@ -67,6 +103,9 @@ struct Config {
   std::filesystem::path file;
   ServerConfig server;
   EnginesConfig engines;
+  MemoryConfig memory;
+  ContextsConfig contexts;
+  std::vector<GroupConfig> groups;
   std::vector<ModelConfig> models;  // In the file's order.
   std::vector<std::string> warnings;
 };

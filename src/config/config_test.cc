@@ -57,6 +57,14 @@ class ScratchDir {
   fs::path path_;
 };
 
+TEST(ParseConfig, ASizeMayBeANumberOfBytes) {
+  const std::string model = kModel;
+  EXPECT_EQ(parsed("[server]\nmax_request_size = 2048\n" + model).server.max_request_bytes, 2048u);
+  EXPECT_EQ(parsed("[memory]\nhost = 3000000000\n" + model).memory.host, 3'000'000'000u);
+  EXPECT_EQ(error_of("[server]\nmax_request_size = -1").code, kConfigInvalid);
+  EXPECT_EQ(error_of("[server]\nmax_request_size = 2.5").code, kConfigInvalid);
+}
+
 TEST(ParseConfig, NeedsNoMoreThanAModel) {
   const Config config = parsed(kModel);
   EXPECT_EQ(config.server.host, "127.0.0.1");
@@ -69,6 +77,10 @@ TEST(ParseConfig, NeedsNoMoreThanAModel) {
   EXPECT_EQ(config.models[0].name, "smollm2");
   EXPECT_EQ(config.models[0].line, 1);
   EXPECT_EQ(config.models[0].options.model_path, "/m/s.gguf");
+  EXPECT_EQ(config.models[0].options.cache_ram, std::nullopt);
+  EXPECT_EQ(config.models[0].residence, ResidenceConfig{});
+  EXPECT_EQ(config.memory, MemoryConfig{});
+  EXPECT_EQ(config.contexts, ContextsConfig{});
 }
 
 TEST(ParseConfig, ReadsEveryKey) {
@@ -89,7 +101,29 @@ log_level = "debug"
 [engines]
 llama_server = "/opt/llama-server"
 
+[memory]
+host = "100GiB"
+gpu = "20GiB"
+unload_after = "1h"
+
+[contexts]
+max_size = "0"
+save_after = "5s"
+
+[groups.small]
+one_at_a_time = true
+not_with = ["large"]
+
+[groups.large]
+
 [models."qwen3:8b"]
+preload = false
+pinned = true
+priority = -3
+group = "small"
+unload_after = "10m"
+max_waiting = 7
+cache_ram = "2GiB"
 model_path = "sub/q.gguf"
 server_type = "embedding"
 n_ctx = 0
@@ -121,8 +155,19 @@ extra_args = ["--cache-reuse", "256"]
   EXPECT_EQ(server.threads, 3u);
   EXPECT_EQ(server.log_level, log::Level::kDebug);
   EXPECT_EQ(config.engines.llama_server, "/opt/llama-server");
+  EXPECT_EQ(config.memory, (MemoryConfig{100ull << 30, 20ull << 30}));
+  EXPECT_EQ(config.contexts, (ContextsConfig{0, milliseconds(5000)}));
+  EXPECT_THAT(config.groups, testing::ElementsAre(GroupConfig{"small", true, {"large"}},
+                                                  GroupConfig{"large", false, {}}));
   ASSERT_EQ(config.models.size(), 1u);
   EXPECT_EQ(config.models[0].name, "qwen3:8b");
+  EXPECT_EQ(config.models[0].residence, (ResidenceConfig{.preload = false,
+                                                         .pinned = true,
+                                                         .priority = -3,
+                                                         .group = "small",
+                                                         .unload_after = std::chrono::minutes(10),
+                                                         .max_waiting = 7}));
+  EXPECT_EQ(config.models[0].options.cache_ram, 2ull << 30);
   const LoadOptions& options = config.models[0].options;
   EXPECT_EQ(options.model_path, "/models/sub/q.gguf");
   EXPECT_EQ(options.server_type, ServerType::kEmbedding);
@@ -307,6 +352,19 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"extra_args = \"--x\"", "expected an array of strings, found a string."},
         Mistake{"extra_args = [\"-x\", 1]", "expected an array of strings, found an integer."},
         Mistake{"extra_args = [\"--host\", \"0.0.0.0\"]", "must not contain '--host'"},
+        Mistake{"preload = \"yes\"", "expected true or false, found a string."},
+        Mistake{"pinned = 1", "expected true or false, found an integer."},
+        Mistake{"priority = 1001", "1001 is not between -1000 and 1000."},
+        Mistake{"priority = \"high\"", "expected an integer, found a string."},
+        Mistake{"group = \"a\"", "there is no group 'a'. Add a table [groups.a]."},
+        Mistake{"group = \"a b\"", "Add a table [groups.\"a b\"]."},
+        Mistake{"group = true", "expected a string, found true or false."},
+        Mistake{"unload_after = 60", "expected a string, found an integer."},
+        Mistake{"unload_after = \"later\"", "'later' is no duration"},
+        Mistake{"max_waiting = 0", "0 is not between 1 and 1000000."},
+        Mistake{"cache_ram = \"much\"", "'much' is no size"},
+        Mistake{"cache_ram = true", "expected a string, found true or false."},
+        Mistake{"cache_ram = \"2000TiB\"", "is not between"},
         Mistake{"n_ctx = ", "Error while parsing"}, Mistake{"n_ctx = 1 2", "Error while parsing"},
         Mistake{"[models.smollm2]", "redefine"}));
 
@@ -423,6 +481,48 @@ TEST(ParseConfig, TakesAModelFromTheCatalogue) {
   EXPECT_THAT(error_of("[models.m]\nmodel = 3").message, Not(HasSubstr("is missing")));
 }
 
+TEST(ParseConfig, ModelsAreUnloadedAsMemorySays) {
+  const Config config = parsed(
+      "[models.a]\nmodel_path = \"/a\"\n[models.b]\nmodel_path = \"/b\"\nunload_after = \"0s\"\n"
+      "[memory]\nunload_after = \"1h\"\n");
+  EXPECT_EQ(config.models[0].residence.unload_after, std::chrono::hours(1));
+  EXPECT_EQ(config.models[1].residence.unload_after, milliseconds(0));
+}
+
+TEST(ParseConfig, RefusesBadMemoryAndContexts) {
+  EXPECT_THAT(error_of("[memory]\nhost = \"1KiB\"").message,
+              HasSubstr("yoke.toml:2: 'host' in [memory]: '1KiB' is not between"));
+  EXPECT_THAT(error_of("[memory]\nhost = \"1GiB\"\ngpu = \"all\"").message,
+              HasSubstr("yoke.toml:3: 'gpu' in [memory]: 'all' is no size"));
+  EXPECT_THAT(error_of("[memory]\nhost = 64").message, HasSubstr("is not between"));
+  EXPECT_THAT(error_of("[memory]\nunload_after = \"-1s\"").message, HasSubstr("is no duration"));
+  EXPECT_THAT(error_of("[memory]\ngpus = \"1GiB\"").message, HasSubstr("Did you mean 'gpu'?"));
+  EXPECT_THAT(error_of("[contexts]\nmax_size = true").message,
+              HasSubstr("yoke.toml:2: 'max_size' in [contexts]: expected a string"));
+  EXPECT_THAT(error_of("[contexts]\nsave_afer = \"1m\"").message,
+              HasSubstr("Did you mean 'save_after'?"));
+  EXPECT_THAT(error_of("memory = 1").message, HasSubstr("expected a table, found an integer"));
+}
+
+TEST(ParseConfig, ChecksTheNamesOfGroups) {
+  EXPECT_THAT(
+      error_of("[groups.chat]\n[models.a]\nmodel_path = \"/a\"\ngroup = \"caht\"").message,
+      HasSubstr("yoke.toml:4: 'group' in [models.a]: there is no group 'caht'. Did you mean "
+                "'chat'?"));
+  EXPECT_THAT(error_of("[groups.a]\nnot_with = [\"large\", \"larg\"]\n[groups.large]").message,
+              HasSubstr("yoke.toml:2: 'not_with' in [groups.a]: there is no group 'larg'. Did you "
+                        "mean 'large'?"));
+  EXPECT_THAT(error_of("[groups.a]\nnot_with = [\"a\"]").message,
+              HasSubstr("that is the group itself. Write one_at_a_time = true."));
+  EXPECT_THAT(error_of("[groups.a]\none_at_a_time = 1").message,
+              HasSubstr("expected true or false"));
+  EXPECT_THAT(error_of("[groups.a]\nnot_with = \"a\"").message, HasSubstr("an array of strings"));
+  EXPECT_THAT(error_of("[groups.a]\nnotwith = []").message, HasSubstr("Did you mean 'not_with'?"));
+  EXPECT_THAT(error_of("[groups.\"a b\"]").message,
+              HasSubstr("yoke.toml:1: 'a b' is no name for a group."));
+  EXPECT_THAT(error_of("[groups.a.b]").message, HasSubstr("[groups.\"a.b\"]"));
+}
+
 TEST(IsModelName, TakesTheUsualForms) {
   for (const char* name : {"a", "smollm2", "qwen2.5:7b", "org/model-1_x", "llama@main", "9b+"}) {
     EXPECT_TRUE(is_model_name(name)) << name;
@@ -492,7 +592,8 @@ std::string uncommented(const std::string& line) {
   const std::string rest = line.substr(2);
   const std::size_t word_end = rest.find_first_not_of("abcdefghijklmnopqrstuvwxyz_");
   const bool key = word_end != std::string::npos && rest.substr(word_end, 3) == " = ";
-  return key || rest.starts_with("[models.\"m") ? rest : line;
+  const bool table = rest.starts_with("[models.\"m") || rest.starts_with("[groups.");
+  return key || table ? rest : line;
 }
 
 // The keys that are commented out exist, and those with a default show it.
@@ -546,6 +647,19 @@ TEST(Examples, ShowEveryKeyAsItIs) {
                           "chat_template",
                           "gpu_memory_utilization",
                           "answer_check",
+                          "host",
+                          "gpu",
+                          "unload_after",
+                          "max_size",
+                          "save_after",
+                          "one_at_a_time",
+                          "not_with",
+                          "preload",
+                          "pinned",
+                          "priority",
+                          "group",
+                          "max_waiting",
+                          "cache_ram",
                           "extra_args"}) {
     EXPECT_THAT(text, HasSubstr(std::string("\n") + key + " = "));
   }
@@ -566,7 +680,14 @@ TEST(Examples, ShowEveryKeyAsItIs) {
   EXPECT_EQ(shown.engines.software_devices, EnginesConfig{}.software_devices);
   EXPECT_EQ(shown.server.threads, server.threads);
   EXPECT_EQ(shown.server.log_level, server.log_level);
+  EXPECT_EQ(shown.contexts, ContextsConfig{});
+  EXPECT_EQ(shown.groups.size(), 2u);
   ASSERT_EQ(shown.models.size(), 2u);
+  EXPECT_EQ(shown.models[1].residence, ResidenceConfig{});
+  ResidenceConfig residence = shown.models[0].residence;
+  EXPECT_EQ(residence.group, "chat");
+  residence.group.clear();
+  EXPECT_EQ(residence, ResidenceConfig{});
   const LoadOptions defaults;
   const LoadOptions& options = shown.models[0].options;
   EXPECT_EQ(options.server_type, defaults.server_type);

@@ -2,7 +2,9 @@
 // the keys in a [models.NAME] table. Plain values; any thread.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -63,12 +65,18 @@ struct LoadOptions {
   std::filesystem::path draft_model;        // For speculative decoding.
   std::vector<std::filesystem::path> lora;  // Adapters.
 
+  // Host memory in which the engine keeps prompts that it has read before, beside the KV cache; in
+  // bytes. None: by the memory that there is (decisions.h).
+  std::optional<std::uint64_t> cache_ram;
+
   // vLLM: which part of the GPU's memory it may use, 0 to 1; 0: vLLM's default.
   double gpu_memory_utilization = 0;
 
   AnswerCheck answer_check = AnswerCheck::kAuto;
 
   std::vector<std::string> extra_args;  // Appended to the engine's command line as they are.
+
+  friend bool operator==(const LoadOptions&, const LoadOptions&) = default;
 };
 
 // Refuses flags that Yoke has to set itself: where the engine listens, its key, the model, its log.

@@ -1,6 +1,7 @@
 #include "config/toml_reader.h"
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <cmath>
 
@@ -14,7 +15,8 @@
 namespace yoke::config {
 namespace {
 
-constexpr std::string_view kModelPrefix = "[models.";
+// Tables of tables whose names are the user's.
+constexpr std::array<std::string_view, 2> kNamedTables{"[models.", "[groups."};
 
 std::string_view type_name(const toml::node& node) {
   switch (node.type()) {
@@ -46,14 +48,6 @@ std::string quoted_list(std::span<const std::string_view> names) {
   return list;
 }
 
-// As it stands in a table header: 'a.b' needs quotes there.
-std::string quoted_key(std::string_view key) {
-  const bool bare = std::all_of(key.begin(), key.end(), [](unsigned char c) {
-    return std::isalnum(c) != 0 || c == '-' || c == '_';
-  });
-  return bare && !key.empty() ? std::string(key) : fmt::format("\"{}\"", key);
-}
-
 std::string_view line_at(std::string_view text, int line) {
   for (; line > 1; --line) {
     const std::size_t end = text.find('\n');
@@ -64,6 +58,13 @@ std::string_view line_at(std::string_view text, int line) {
 }
 
 }  // namespace
+
+std::string quoted_key(std::string_view key) {
+  const bool bare = std::all_of(key.begin(), key.end(), [](unsigned char c) {
+    return std::isalnum(c) != 0 || c == '-' || c == '_';
+  });
+  return bare && !key.empty() ? std::string(key) : fmt::format("\"{}\"", key);
+}
 
 void Problems::add(int line, ErrorCode code, std::string text) {
   add_at(line, 0, code, std::move(text));
@@ -241,8 +242,13 @@ bool TomlTable::read(std::string_view key, std::chrono::milliseconds& into,
 
 bool TomlTable::read_size(std::string_view key, std::uint64_t& into, std::uint64_t min,
                           std::uint64_t max) {
+  const toml::node* node = find(key);
   std::string text;
-  if (!read(key, text)) return false;
+  if (node != nullptr && node->is_integer()) {
+    text = std::to_string(node->value_exact<std::int64_t>().value());
+  } else if (!read(key, text)) {
+    return false;
+  }
   const auto bytes = parse_bytes(text);
   if (!bytes) {
     refuse(key, bytes.error().text());
@@ -349,11 +355,13 @@ void TomlTable::reject_unknown() {
   for (const auto& [key, node] : *table_) {
     if (std::find(known_.begin(), known_.end(), key.str()) != known_.end()) continue;
     std::string text = fmt::format("unknown key '{}'{}.", key.str(), place());
-    if (node.is_table() && name_.starts_with(kModelPrefix)) {
+    const auto prefix = std::ranges::find_if(
+        kNamedTables, [&](std::string_view start) { return name_.starts_with(start); });
+    if (node.is_table() && prefix != kNamedTables.end()) {
       // TOML reads [models.qwen2.5] as the table '5' in [models.qwen2].
-      text += fmt::format(" A name with a dot needs quotes: {}\"{}.{}\"].", kModelPrefix,
-                          name_.substr(kModelPrefix.size(), name_.size() - kModelPrefix.size() - 1),
-                          key.str());
+      text +=
+          fmt::format(" A name with a dot needs quotes: {}\"{}.{}\"].", *prefix,
+                      name_.substr(prefix->size(), name_.size() - prefix->size() - 1), key.str());
     } else if (const auto known = nearest(key.str(), candidates)) {
       text += fmt::format(" Did you mean '{}'?", *known);
     } else {

@@ -20,6 +20,12 @@
 
 namespace yoke::config {
 
+// Sizes beyond this are mistakes.
+inline constexpr std::uint64_t kMaxMemory = 1ull << 50;
+
+// A key as it stands in a table header: 'a.b' needs quotes there.
+std::string quoted_key(std::string_view key);
+
 // The mistakes found in one file.
 class Problems {
  public:
