@@ -5,6 +5,7 @@
 
 #include "cli/plan_inputs.h"
 #include "gguf/model.h"
+#include "planner/load_request.h"
 
 namespace yoke::cli {
 namespace {
@@ -17,7 +18,7 @@ std::string fit_of(const models::CatalogueEntry& entry, const PlanHardware& hard
   if (!model) return "";
   auto shape = planner::shape_of(*model);
   if (!shape) return "";
-  const auto request = plan_request(std::move(*shape), decided_options(options, hardware));
+  const auto request = planner::plan_request(std::move(*shape), decided_options(options, hardware));
   const auto plan = planner::make_plan(request, hardware.inventory);
   if (!plan) return "";
   if (!plan->fits) return "no";

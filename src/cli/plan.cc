@@ -24,6 +24,7 @@
 #include "models/catalogue.h"
 #include "models/pull.h"
 #include "models/reference.h"
+#include "planner/load_request.h"
 
 namespace yoke::cli {
 namespace {
@@ -176,12 +177,6 @@ std::vector<std::string> notes_on(const LoadOptions& options, std::uint64_t trai
   note_file(notes, "mmproj", options.mmproj);
   note_file(notes, "draft_model", options.draft_model);
   for (const fs::path& adapter : options.lora) note_file(notes, "lora", adapter);
-  if (options.server_type == config::ServerType::kLlm) {
-    notes.emplace_back(
-        "Not counted: up to 8 GiB of the host's memory for earlier prompts, which llama-server "
-        "fills as it serves (its option --cache-ram; extra_args = [\"--cache-ram\", \"0\"] turns "
-        "it off).");
-  }
   return notes;
 }
 
@@ -203,7 +198,7 @@ Result<PlanReport> report_on(const Subject& subject, const gguf::Model& model,
                              PlanHardware hardware) {
   const LoadOptions options = decided_options(subject.options, hardware);
   YOKE_TRY(planner::ModelShape shape, planner::shape_of(model));
-  const planner::PlanRequest request = plan_request(std::move(shape), options);
+  const planner::PlanRequest request = planner::plan_request(std::move(shape), options);
 
   PlanReport report;
   report.model = subject.name;
@@ -212,6 +207,7 @@ Result<PlanReport> report_on(const Subject& subject, const gguf::Model& model,
   report.options = request.options;
   report.inventory = std::move(hardware.inventory);
   report.notes = notes_on(options, request.shape.context_length);
+  report.cache_ram = options.cache_ram.value_or(0);
   YOKE_TRY(report.plan, planner::make_plan(request, report.inventory));
   YOKE_TRY(report.longest_context, planner::longest_context(request, report.inventory));
   YOKE_CHECK(plan_other_attention(request, report));

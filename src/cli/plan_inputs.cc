@@ -17,18 +17,16 @@
 namespace yoke::cli {
 namespace {
 
-using config::FlashAttention;
 using config::LoadOptions;
 using engines::EngineInstall;
 
 constexpr std::string_view kCpu = "cpu";
 constexpr std::array<std::string_view, 4> kBackends{"vulkan", "rocm", "cuda", "cpu"};
-// Requests at once where nobody says how many; they share the context then. llama-server's choice.
-constexpr std::uint64_t kRequestsAtOnce = 4;
 
 // What is known about devices holds of those that are described too.
 hardware::Machine machine_of(const config::DescribedMachine& described) {
   hardware::Machine machine;
+  machine.host.memory.total = described.memory;
   for (const config::DescribedGpu& gpu : described.gpus) {
     hardware::Device device;
     device.name.value = gpu.name;
@@ -49,20 +47,6 @@ std::vector<EngineInstall> installs_of(const config::EnginesConfig& engines) {
     any.push_back({.version = {}, .backend = std::string(backend)});
   }
   return any;
-}
-
-planner::RunOptions run_options(const LoadOptions& options, std::uint64_t trained_context) {
-  planner::RunOptions run;
-  const auto positive = [](int value) { return static_cast<std::uint64_t>(std::max(value, 0)); };
-  run.n_ctx = options.n_ctx > 0 ? positive(options.n_ctx) : trained_context;
-  run.n_batch = positive(options.n_batch);
-  run.n_ubatch = std::min(positive(options.n_ubatch), run.n_batch);
-  run.unified_cache = options.parallel == 0;
-  run.sequences = options.parallel > 0 ? positive(options.parallel) : kRequestsAtOnce;
-  run.flash_attention = options.flash_attn != FlashAttention::kOff;
-  if (!options.cache_type_k.empty()) run.cache_type_k = options.cache_type_k;
-  if (!options.cache_type_v.empty()) run.cache_type_v = options.cache_type_v;
-  return run;
 }
 
 }  // namespace
@@ -117,15 +101,6 @@ LoadOptions decided_options(const LoadOptions& options, const PlanHardware& hard
   return engines::decide(options, hardware.backend, hardware.machine ? &*hardware.machine : nullptr,
                          false)
       .options;
-}
-
-planner::PlanRequest plan_request(planner::ModelShape shape, const LoadOptions& options) {
-  planner::PlanRequest request;
-  request.options = run_options(options, shape.context_length);
-  request.shape = std::move(shape);
-  request.gpu_layers = options.n_gpu_layers;
-  request.split = options.tensor_split;
-  return request;
 }
 
 }  // namespace yoke::cli

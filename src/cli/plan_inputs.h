@@ -10,7 +10,6 @@
 #include "config/load_options.h"
 #include "hardware/machine.h"
 #include "planner/inventory.h"
-#include "planner/plan.h"
 
 namespace yoke::cli {
 
@@ -33,8 +32,5 @@ Result<PlanHardware> described_hardware(const std::string& file,
 // `options` with everything decided.
 config::LoadOptions decided_options(const config::LoadOptions& options,
                                     const PlanHardware& hardware);
-
-// For options in which everything is decided.
-planner::PlanRequest plan_request(planner::ModelShape shape, const config::LoadOptions& options);
 
 }  // namespace yoke::cli

@@ -225,6 +225,20 @@ std::string remedies_text(const PlanReport& report) {
   return fmt::format("{}", fmt::join(ways, ", or "));
 }
 
+// What the engine's memory grows by is in what `yoke serve` keeps free for it.
+std::string cache_ram_text(const PlanReport& report) {
+  const std::uint32_t host = report.inventory.devices.front().pool;
+  const PoolUse& use = report.plan.pools[host];
+  std::string text =
+      fmt::format("up to {} more of {} as it serves (cache_ram)", format_memory(report.cache_ram),
+                  report.inventory.pools[host].name);
+  if (!report.plan.fits || left_of(use) >= report.cache_ram) return text;
+  return text + fmt::format(
+                    ". Of that only {} are left, so `yoke serve` does not load it: set a smaller "
+                    "cache_ram",
+                    format_memory(left_of(use)));
+}
+
 std::string tensor_split_text(const PlanReport& report) {
   return fmt::format("n_gpu_layers = {}, tensor_split = [{}]", report.plan.gpu_layers,
                      fmt::join(planner::tensor_split_of(report.plan, report.inventory), ", "));
@@ -337,6 +351,7 @@ std::string format_plan(const PlanReport& report, const Terminal& terminal) {
   page.add("Options", options_text(report.options));
   page.add("Longest context", longest_text(report));
   page.add("Flash attention", other_attention_text(report));
+  if (report.cache_ram > 0) page.add("Earlier prompts", cache_ram_text(report));
   if (!report.plan.fits) page.add("To make it fit", remedies_text(report));
   if (report.plan.fits && report.plan.gpu_layers > 0 && report.inventory.devices.size() > 2) {
     page.add("To place it so", tensor_split_text(report));
@@ -368,6 +383,7 @@ json::object plan_json(const PlanReport& report) {
           {"tensor_split", std::move(split)},
           {"devices", std::move(devices)},
           {"memory", std::move(pools)},
+          {"cache_ram", report.cache_ram},
           {"longest_context",
            report.longest_context ? json::value(*report.longest_context) : json::value(nullptr)},
           {"other_attention", other_attention_json(report)},

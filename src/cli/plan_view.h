@@ -27,6 +27,9 @@ struct PlanReport {
   std::optional<planner::Plan> other_attention;
   std::string other_refused;
   planner::Remedies remedies;  // If it does not fit.
+  // Bytes of the host's memory that the engine fills with earlier prompts as it serves: beside the
+  // plan, which is what it takes at its start.
+  std::uint64_t cache_ram = 0;
   std::vector<std::string> notes;
 };
 

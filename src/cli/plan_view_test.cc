@@ -72,6 +72,20 @@ b: unified memory    84.00   98.00  14.00      2.00   20.00
 )");
 }
 
+TEST(FormatPlan, SaysWhatEarlierPromptsTakeBesides) {
+  PlanReport report = two_machines();
+  report.cache_ram = 8 * kGiB;
+  EXPECT_THAT(format_plan(report, {}),
+              HasSubstr("  Earlier prompts  up to 8 GiB more of a: unified memory as it serves "
+                        "(cache_ram)\n"));
+  EXPECT_EQ(plan_json(report).at("cache_ram").to_number<std::uint64_t>(), 8 * kGiB);
+  report.cache_ram = 31 * kGiB;
+  EXPECT_THAT(format_plan(report, {}), HasSubstr("only 30.5 GiB are left, so `yoke serve` does not "
+                                                 "load it: set a smaller cache_ram\n"));
+  report.cache_ram = 0;
+  EXPECT_THAT(format_plan(report, {}), Not(HasSubstr("Earlier prompts")));
+}
+
 TEST(FormatPlan, SaysWhatIsMissingAndWhatHelps) {
   PlanReport report = two_machines();
   report.plan.fits = false;

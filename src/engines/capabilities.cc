@@ -1,5 +1,6 @@
 #include "engines/capabilities.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "engines/text_lines.h"
@@ -22,6 +23,7 @@ std::string version_of(std::string_view output) {
 // One entry of the help: "-c,    --ctx-size N      size of the ..." and the indented lines below.
 struct Entry {
   std::vector<std::string_view> flags;
+  std::vector<std::string_view> values;
   bool takes_value = false;
   bool removed = false;
 };
@@ -46,11 +48,25 @@ Entry parse_entry(std::string_view line) {
   return entry;
 }
 
+// "   - mlock: force system ..." lists a value; anything else gives an empty word.
+std::string_view listed_value(std::string_view line) {
+  constexpr std::string_view kMark = "- ";
+  line.remove_prefix(std::min(line.find_first_not_of(' '), line.size()));
+  if (!line.starts_with(kMark)) return {};
+  line.remove_prefix(kMark.size());
+  const std::size_t end = line.find_first_of(": ");
+  return end != std::string_view::npos && line[end] == ':' ? line.substr(0, end)
+                                                           : std::string_view();
+}
+
 void add(const Entry& entry, Capabilities& capabilities) {
   if (entry.removed) return;
   for (const std::string_view flag : entry.flags) {
     capabilities.flags.emplace(flag);
     if (entry.takes_value) capabilities.valued.emplace(flag);
+    for (const std::string_view value : entry.values) {
+      capabilities.choices.insert(std::string(flag).append("=").append(value));
+    }
   }
 }
 
@@ -66,6 +82,8 @@ Result<Capabilities> parse_capabilities(std::string_view version_output,
     if (line.starts_with('-')) {
       add(entry, capabilities);
       entry = parse_entry(line);
+    } else if (const std::string_view value = listed_value(line); !value.empty()) {
+      entry.values.push_back(value);
     }
     // The help goes on naming flags that only give an error.
     if (line.find(kRemovedMark) != std::string_view::npos) entry.removed = true;

@@ -18,9 +18,14 @@ struct Capabilities {
   std::string version;  // "0.5.0 (build 1, commit de3ff81)", as the engine writes it.
   std::set<std::string, std::less<>> flags;   // All spellings: "-m", "--model".
   std::set<std::string, std::less<>> valued;  // Those of `flags` that are followed by a value.
+  // The values that the help lists one by one, each as "--flag=value".
+  std::set<std::string, std::less<>> choices;
 
   bool has(std::string_view flag) const { return flags.contains(flag); }
   bool takes_value(std::string_view flag) const { return valued.contains(flag); }
+  bool offers(std::string_view flag, std::string_view value) const {
+    return choices.contains(std::string(flag).append("=").append(value));
+  }
 };
 
 // From all that `--version` and `--help` print. kEngineUnusable if there are no flags in it.

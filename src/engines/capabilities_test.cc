@@ -9,6 +9,9 @@ namespace {
 
 TEST(ParseCapabilities, ReadsARealHelp) {
   const Capabilities capabilities = real_capabilities();
+  EXPECT_TRUE(capabilities.offers("--load-mode", "mmap+mlock"));
+  EXPECT_FALSE(capabilities.offers("--load-mode", "no"));
+  EXPECT_FALSE(capabilities.offers("--ctx-size", "mlock"));
   for (const char* flag : {"-m",
                            "--model",
                            "-c",

@@ -3,9 +3,13 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cstdint>
+#include <optional>
 #include <thread>
 
 #include <fmt/format.h>
+
+#include "engines/model_file.h"
 
 namespace yoke::engines {
 namespace {
@@ -25,6 +29,13 @@ constexpr int kMostCpuBatch = 512;
 constexpr int kBatch = 2048;
 // After the device was lost with the usual ones.
 constexpr int kSmallerBatch = 128;
+
+constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
+// What llama-server takes for prompts that it has read before, whatever memory there is.
+constexpr std::uint64_t kMostCacheRam = 8192 * kMiB;
+constexpr std::uint64_t kLeastCacheRam = 256 * kMiB;
+constexpr std::uint64_t kCacheRamPart = 32;             // Of the host's memory.
+constexpr std::uint64_t kCacheRamUnasked = 512 * kMiB;  // Where that is not known.
 
 // What a known fact may depend on.
 struct Case {
@@ -187,6 +198,58 @@ Decision memory_lock(const Case& it) {
                     "A model that is swapped out answers many times slower than one in memory.");
 }
 
+std::string mebibytes(std::uint64_t bytes) {
+  return bytes < kMiB ? "0" : fmt::format("{}MiB", bytes / kMiB);
+}
+
+// In MiB, as the engine takes it. What stands in extra_args comes last on its command line.
+std::optional<std::int64_t> cache_ram_argument(const LoadOptions& options) {
+  std::optional<std::int64_t> found;
+  const auto& arguments = options.extra_args;
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    std::string_view value = arguments[i];
+    const std::string_view flag = value.substr(0, value.find('='));
+    if (flag != "--cache-ram" && flag != "-cram") continue;
+    value.remove_prefix(flag.size());
+    if (!value.empty()) value.remove_prefix(1);
+    if (value.empty() && i + 1 < arguments.size()) value = arguments[i + 1];
+    std::int64_t number = 0;
+    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
+    if (error == std::errc() && end == value.data() + value.size()) found = number;
+  }
+  return found;
+}
+
+std::uint64_t usual_cache_ram(const Case& it) {
+  if (it.machine == nullptr) return kCacheRamUnasked;
+  const hardware::HostMemory& memory = it.machine->host.memory;
+  const std::uint64_t all = std::min(memory.total, memory.limit.value_or(memory.total));
+  if (all == 0) return kCacheRamUnasked;
+  // A small model reads its prompts again soon enough.
+  const std::uint64_t weights = model_file_bytes(it.options.model_path);
+  const std::uint64_t most = weights == 0 ? kMostCacheRam : std::max(weights, kLeastCacheRam);
+  return std::min({kMostCacheRam, most, all / kCacheRamPart}) / kMiB * kMiB;
+}
+
+Decision cache_ram(const Case& it, std::uint64_t& bytes) {
+  constexpr std::int64_t kMostMiB = std::int64_t{1} << 30;
+  // A negative number is no limit: that can't be planned.
+  if (const auto mib = cache_ram_argument(it.options); mib && *mib >= 0) {
+    bytes = static_cast<std::uint64_t>(std::min(*mib, kMostMiB)) * kMiB;
+    return {"cache_ram", mebibytes(bytes), DecidedBy::kUser, "It is in extra_args.", ""};
+  }
+  if (it.options.cache_ram) {
+    bytes = *it.options.cache_ram;
+    return by_user("cache_ram", mebibytes(bytes));
+  }
+  bytes = is_llm(it) ? usual_cache_ram(it) : 0;
+  return by_default("cache_ram", mebibytes(bytes),
+                    bytes == 0
+                        ? "Only a chat goes on with a prompt that was read before."
+                        : "A chat that goes on need not be read again; the engine's own 8 GiB "
+                          "may be more than this machine can spare.");
+}
+
 Decision gpu_layers(const Case& it) {
   const int layers = it.options.n_gpu_layers;
   if (layers >= 0) return by_user("n_gpu_layers", std::to_string(layers));
@@ -220,6 +283,7 @@ LoadDecisions decide(const LoadOptions& options, std::string_view backend,
   decide_batches(it, smaller, made);
   made.decisions.push_back(fit_memory(it));
   made.decisions.push_back(memory_lock(it));
+  made.decisions.push_back(cache_ram(it, made.options.cache_ram.emplace(0)));
   if (backend != kCpu) made.decisions.push_back(gpu_layers(it));
   return made;
 }

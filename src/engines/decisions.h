@@ -1,6 +1,6 @@
 // What is settled about a model before its engine starts, and what settled it. In this order: what
 // the user set, what was measured here, a table of known facts with their source, a default.
-// Pure; any thread.
+// Pure, but for a look at the model's size; any thread.
 #pragma once
 
 #include <string>
@@ -25,7 +25,8 @@ struct Decision {
 };
 
 struct LoadDecisions {
-  config::LoadOptions options;  // With every decision in it: n_batch and n_ubatch are never 0.
+  // With every decision in it: n_batch and n_ubatch are never 0, cache_ram is there.
+  config::LoadOptions options;
   std::vector<Decision> decisions;
 };
 

@@ -1,9 +1,16 @@
 #include "engines/decisions.h"
 
 #include <algorithm>
+#include <cstdint>
+#include <optional>
+#include <utility>
+#include <vector>
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include "engines/test_support.h"
 
 namespace yoke::engines {
 namespace {
@@ -164,6 +171,80 @@ TEST(Decide, SpeaksOfLayersOnlyWhereThereIsAGpu) {
   EXPECT_EQ(decision(made, "mlock").by, DecidedBy::kUser);
   const LoadDecisions cpu = decide(options, "cpu", nullptr, false);
   EXPECT_EQ(std::ranges::count(cpu.decisions, "n_gpu_layers", &Decision::setting), 0);
+}
+
+constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
+constexpr std::uint64_t kGiB = std::uint64_t{1} << 30;
+
+// What is decided on a machine with so much memory, in MiB.
+std::uint64_t cache_ram_with(std::uint64_t total, std::optional<std::uint64_t> limit = {}) {
+  hardware::Machine machine;
+  machine.host.memory.total = total;
+  machine.host.memory.limit = limit;
+  const LoadDecisions made = decide({}, "cpu", &machine, false);
+  EXPECT_EQ(decision(made, "cache_ram").by, DecidedBy::kDefault);
+  EXPECT_EQ(decision(made, "cache_ram").value,
+            fmt::format("{}MiB", *made.options.cache_ram / kMiB));
+  EXPECT_EQ(*made.options.cache_ram % kMiB, 0);
+  return *made.options.cache_ram / kMiB;
+}
+
+TEST(Decide, KeepsAsManyPromptsAsTheMachineCanSpare) {
+  EXPECT_EQ(cache_ram_with(512 * kGiB), 8192);
+  EXPECT_EQ(cache_ram_with(32 * kGiB), 1024);
+  EXPECT_EQ(cache_ram_with(15 * kGiB + 777), 480);
+  EXPECT_EQ(cache_ram_with(64 * kGiB, 8 * kGiB), 256);
+  EXPECT_EQ(cache_ram_with(0), 512);
+  const ScratchDir dir;
+  LoadOptions options;
+  hardware::Machine machine;
+  machine.host.memory.total = 64 * kGiB;
+  const auto with_file = [&](std::uint64_t bytes) {
+    options.model_path = dir.write("m.gguf", "GGUF");
+    std::filesystem::resize_file(options.model_path, bytes);
+    return *decide(options, "cpu", &machine, false).options.cache_ram / kMiB;
+  };
+  EXPECT_EQ(with_file(100 * kMiB), 256);
+  EXPECT_EQ(with_file(700 * kMiB), 700);
+  EXPECT_EQ(with_file(40 * kGiB), 2048);
+  EXPECT_EQ(decide({}, "cpu", nullptr, false).options.cache_ram, 512 * kMiB);
+}
+
+TEST(Decide, KeepsNoPromptsOfEmbeddingModels) {
+  LoadOptions options;
+  options.server_type = ServerType::kEmbedding;
+  EXPECT_EQ(decide(options, "cpu", nullptr, false).options.cache_ram, 0);
+  EXPECT_EQ(decision(decide(options, "cpu", nullptr, false), "cache_ram").value, "0");
+  options.server_type = ServerType::kRerank;
+  EXPECT_EQ(decide(options, "cpu", nullptr, false).options.cache_ram, 0);
+}
+
+TEST(Decide, LeavesTheUsersCacheRamAlone) {
+  LoadOptions options;
+  options.cache_ram = 3 * kGiB;
+  LoadDecisions made = decide(options, "vulkan", nullptr, false);
+  EXPECT_EQ(made.options.cache_ram, 3 * kGiB);
+  EXPECT_EQ(decision(made, "cache_ram").value, "3072MiB");
+  EXPECT_EQ(decision(made, "cache_ram").by, DecidedBy::kUser);
+  options.cache_ram = 0;
+  EXPECT_EQ(decide(options, "vulkan", nullptr, false).options.cache_ram, 0);
+}
+
+// The engine takes the last that its command line says.
+TEST(Decide, TakesCacheRamFromExtraArguments) {
+  const auto with = [](std::vector<std::string> arguments) {
+    LoadOptions options;
+    options.extra_args = std::move(arguments);
+    return decide(options, "cpu", nullptr, false);
+  };
+  EXPECT_EQ(with({"--cache-ram", "0"}).options.cache_ram, 0);
+  EXPECT_EQ(with({"--no-warmup", "-cram", "100"}).options.cache_ram, 100 * kMiB);
+  EXPECT_EQ(with({"--cache-ram=7", "--cache-ram=9"}).options.cache_ram, 9 * kMiB);
+  EXPECT_EQ(decision(with({"--cache-ram", "0"}), "cache_ram").by, DecidedBy::kUser);
+  for (const std::string value : {"-1", "many", "", "1x", "99999999999999999999"}) {
+    EXPECT_EQ(with({"--cache-ram", value}).options.cache_ram, 512 * kMiB) << value;
+  }
+  EXPECT_EQ(with({"--cache-ram"}).options.cache_ram, 512 * kMiB);
 }
 
 TEST(Decide, GivesEachDecisionAReason) {

@@ -7,10 +7,11 @@ namespace yoke::engines {
 
 Result<CommandLine> command_line(const Launch& launch) {
   const bool vllm = launch.install.kind == EngineKind::kVllm;
-  auto command = vllm ? vllm_command_line(launch.install, launch.capabilities, launch.options,
-                                          launch.alias, launch.port, launch.machine)
-                      : llama_command_line(launch.install, launch.capabilities, launch.options,
-                                           launch.alias, launch.port);
+  auto command =
+      vllm ? vllm_command_line(launch.install, launch.capabilities, launch.options, launch.alias,
+                               launch.port, launch.machine)
+           : llama_command_line(launch.install, launch.capabilities, launch.options, launch.alias,
+                                launch.port, memory_lock_limit(), launch.slot_dir);
   if (command && !launch.key.empty()) {
     command->env.emplace_back(vllm ? "VLLM_API_KEY" : "LLAMA_API_KEY", launch.key);
   }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,6 +25,9 @@ struct Launch {
   std::uint16_t port = 0;
   std::string_view key;                        // That the engine then asks for; secret.
   const hardware::Machine* machine = nullptr;  // Null where no device was looked for.
+  // Where the engine may write and read the KV caches of its slots; empty for nowhere. It has to
+  // be there before the engine starts.
+  std::filesystem::path slot_dir{};
 };
 
 // The key is in `env`, where other users can't see it.

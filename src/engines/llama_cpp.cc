@@ -150,7 +150,17 @@ void add_files(Builder& builder, const LoadOptions& options) {
   for (const auto& adapter : options.lora) builder.choice("lora", {"--lora"}, adapter.string());
 }
 
-void add_memory(Builder& builder, const LoadOptions& options,
+// How the weights are loaded and locked. The CPU computes with them where the file is mapped, so
+// that nothing is copied of what is in the page cache; a GPU's driver may not map a file.
+bool add_load_mode(Builder& builder, std::string_view backend) {
+  constexpr std::string_view kFlag = "--load-mode";
+  constexpr std::string_view kMapped = "mmap+mlock";
+  const bool mapped = backend == "cpu" && builder.capabilities().offers(kFlag, kMapped);
+  return builder.option(kFlag, std::string(mapped ? kMapped : "mlock")) ||
+         builder.flag({"--mlock"});
+}
+
+void add_memory(Builder& builder, const LoadOptions& options, std::string_view backend,
                 std::optional<std::uint64_t> lock_limit) {
   // An engine that can't fit its options to the memory need not be told to leave it.
   const bool fit = builder.option("--fit", options.fit_memory ? "on" : "off");
@@ -166,7 +176,18 @@ void add_memory(Builder& builder, const LoadOptions& options,
         format_bytes(bytes), format_bytes(*lock_limit)));
     return;
   }
-  builder.wish("mlock", builder.option("--load-mode", "mlock") || builder.flag({"--mlock"}));
+  builder.wish("mlock", add_load_mode(builder, backend));
+}
+
+// Prompts that the engine keeps in host memory, and where it may save slots.
+void add_caches(Builder& builder, const LoadOptions& options,
+                const std::filesystem::path& slot_dir) {
+  // No note for an engine without it: that keeps none.
+  constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
+  if (options.cache_ram) builder.option("--cache-ram", std::to_string(*options.cache_ram / kMiB));
+  if (options.server_type == ServerType::kLlm && !slot_dir.empty()) {
+    builder.option("--slot-save-path", slot_dir.string());
+  }
 }
 
 // With --jinja the engine takes the name of a built-in template for the text of one, and would ask
@@ -221,7 +242,8 @@ Result<void> check_cache_types(const LoadOptions& options) {
 Result<CommandLine> llama_command_line(const EngineInstall& install,
                                        const Capabilities& capabilities, const LoadOptions& options,
                                        std::string_view alias, std::uint16_t port,
-                                       std::optional<std::uint64_t> lock_limit) {
+                                       std::optional<std::uint64_t> lock_limit,
+                                       const std::filesystem::path& slot_dir) {
   YOKE_CHECK(config::check_extra_args(options.extra_args));
   YOKE_CHECK(check_cache_types(options));
   Builder builder(capabilities);
@@ -233,7 +255,8 @@ Result<CommandLine> llama_command_line(const EngineInstall& install,
   add_cache_types(builder, options);
   add_split(builder, options, install.backend);
   add_files(builder, options);
-  add_memory(builder, options, lock_limit);
+  add_memory(builder, options, install.backend, lock_limit);
+  add_caches(builder, options, slot_dir);
   add_mode(builder, options);
   if (!builder.missing().empty()) {
     return fail(kEngineUnusable,

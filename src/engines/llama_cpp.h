@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -23,12 +24,14 @@ namespace yoke::engines {
 inline constexpr std::string_view kLlamaEnvPrefix = "LLAMA_";
 
 // The engine listens on 127.0.0.1:port. `alias` is the model's name in its answers. `lock_limit`
-// is how many bytes it may lock in memory, nullopt for any number.
+// is how many bytes it may lock in memory, nullopt for any number. `slot_dir` is where a language
+// model's KV caches may be saved and restored (POST /slots); empty for nowhere.
 // kInvalidArgument for extra_args that Yoke sets itself; kEngineUnusable.
 Result<CommandLine> llama_command_line(
     const EngineInstall& install, const Capabilities& capabilities,
     const config::LoadOptions& options, std::string_view alias, std::uint16_t port,
-    std::optional<std::uint64_t> lock_limit = memory_lock_limit());
+    std::optional<std::uint64_t> lock_limit = memory_lock_limit(),
+    const std::filesystem::path& slot_dir = {});
 
 // GET this path to see whether a llama-server is ready. It answers before the model is loaded.
 inline constexpr std::string_view kLlamaHealthPath = "/health";

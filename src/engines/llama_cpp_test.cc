@@ -82,7 +82,9 @@ TEST(LlamaCommandLine, IsThisForTheDefaults) {
                                           "--fit",
                                           "off",
                                           "--load-mode",
-                                          "mlock",
+                                          "mmap+mlock",
+                                          "--cache-ram",
+                                          "512",
                                           "--jinja",
                                           "--cont-batching"};
   EXPECT_EQ(line.argv, expected);
@@ -247,6 +249,10 @@ TEST(LlamaCommandLine, SetsUpEmbeddingsAndReranking) {
 TEST(LlamaCommandLine, LocksMemoryByTheFlagThatThereIs) {
   const Capabilities old = capabilities_with("--mlock      force system to keep model in RAM\n");
   EXPECT_THAT(command_line(model(), old).argv, Contains("--mlock"));
+  EXPECT_EQ(value_of(command_line(model(), real_capabilities()), "--load-mode"), "mmap+mlock");
+  EXPECT_EQ(value_of(command_line(model(), real_capabilities(), kVulkan), "--load-mode"), "mlock");
+  const Capabilities first = capabilities_with("--load-mode MODE   how\n    - mlock: in RAM\n");
+  EXPECT_EQ(value_of(command_line(model(), first), "--load-mode"), "mlock");
   const CommandLine neither = command_line(model(), capabilities_with(""));
   EXPECT_THAT(neither.argv, Not(Contains("--mlock")));
   EXPECT_THAT(neither.notes, Contains(HasSubstr("mlock is left out")));
@@ -259,13 +265,38 @@ TEST(LlamaCommandLine, WarnsWhenTheModelIsOverTheLockLimit) {
   const auto line = [&](std::optional<std::uint64_t> limit) {
     return llama_command_line(kCpu, real_capabilities(), options, "m", 1, limit).value();
   };
-  EXPECT_EQ(value_of(line(2000), "--load-mode"), "mlock");
+  EXPECT_EQ(value_of(line(2000), "--load-mode"), "mmap+mlock");
   const CommandLine over = line(1999);
   EXPECT_THAT(over.argv, Not(Contains("--load-mode")));
   ASSERT_EQ(over.notes.size(), 1u);
   EXPECT_THAT(over.notes[0], HasSubstr("ulimit -l unlimited"));
   options.mlock = false;
   EXPECT_THAT(line(0).notes, IsEmpty());
+}
+
+TEST(LlamaCommandLine, LetsChatModelsSaveTheirSlots) {
+  const auto line = [](const LoadOptions& options, const Capabilities& capabilities) {
+    return llama_command_line(kCpu, capabilities, options, "m", 1, std::nullopt, "/state/kv")
+        .value();
+  };
+  LoadOptions options = model();
+  EXPECT_EQ(value_of(line(options, real_capabilities()), "--slot-save-path"), "/state/kv");
+  EXPECT_THAT(command_line(options).argv, Not(Contains("--slot-save-path")));
+  const CommandLine old = line(options, capabilities_with(""));
+  EXPECT_THAT(old.argv, Not(Contains("--slot-save-path")));
+  options.server_type = ServerType::kEmbedding;
+  EXPECT_THAT(line(options, real_capabilities()).argv, Not(Contains("--slot-save-path")));
+}
+
+TEST(LlamaCommandLine, LimitsTheEnginesCacheOfPrompts) {
+  LoadOptions options = model();
+  options.cache_ram = std::uint64_t{3} << 30;
+  EXPECT_EQ(value_of(command_line(options), "--cache-ram"), "3072");
+  options.cache_ram = 0;
+  EXPECT_EQ(value_of(command_line(options), "--cache-ram"), "0");
+  const auto undecided =
+      llama_command_line(kCpu, real_capabilities(), model(), "m", 1, std::nullopt).value();
+  EXPECT_THAT(undecided.argv, Not(Contains("--cache-ram")));
 }
 
 TEST(LlamaCommandLine, KnowsTheOldFlashAttentionFlag) {

@@ -75,6 +75,24 @@ bool has_file(const std::string& path) {
   return std::filesystem::is_regular_file(path, error);
 }
 
+// Tokens of a request and its answer; 0 leaves it to vLLM.
+int context_of(const LoadOptions& options, const HfConfig& model) {
+  if (model.max_positions > 0) return std::min(options.n_ctx, model.max_positions);
+  return options.n_ctx;
+}
+
+// For the contexts of all requests at once.
+int cache_gib_of(const LoadOptions& options, const HfConfig& model) {
+  const int context = context_of(options, model);
+  if (model.kv_bytes_per_token == 0 || context <= 0) return kUsualCacheGiB;
+  const int requests = options.parallel > 0 ? options.parallel : kUsualRequests;
+  const double bytes = static_cast<double>(model.kv_bytes_per_token) * context * requests;
+  constexpr double kMostGiB = 1 << 20;
+  return static_cast<int>(std::clamp(std::ceil(bytes / kGiB), 1.0, kMostGiB));
+}
+
+std::uint64_t gib(int count) { return static_cast<std::uint64_t>(count) << 30; }
+
 // A command line in the making, and what it depends on.
 class Builder {
  public:
@@ -125,8 +143,8 @@ class Builder {
     line_.env.emplace_back(std::move(name), std::move(value));
   }
 
-  int context() const;
-  int cache_gib() const;
+  int context() const { return context_of(options_, model_); }
+  int cache_gib() const { return cache_gib_of(options_, model_); }
   void add_lora(std::string_view alias);
   void add_cpu();
   void add_gfx115x();
@@ -150,12 +168,6 @@ void Builder::add_endpoint(std::string_view alias, std::uint16_t port) {
   option("--allowed-origins", "[]");
   flag("--disable-fastapi-docs");
   flag("--disable-uvicorn-access-log");
-}
-
-// Tokens of a request and its answer; 0 leaves it to vLLM.
-int Builder::context() const {
-  if (model_.max_positions > 0) return std::min(options_.n_ctx, model_.max_positions);
-  return options_.n_ctx;
 }
 
 void Builder::add_sizes() {
@@ -247,15 +259,6 @@ void Builder::add_devices() {
   }
 }
 
-// For the contexts of all requests at once.
-int Builder::cache_gib() const {
-  if (model_.kv_bytes_per_token == 0 || context() <= 0) return kUsualCacheGiB;
-  const int requests = options_.parallel > 0 ? options_.parallel : kUsualRequests;
-  const double bytes = static_cast<double>(model_.kv_bytes_per_token) * context() * requests;
-  constexpr double kMostGiB = 1 << 20;
-  return static_cast<int>(std::clamp(std::ceil(bytes / kGiB), 1.0, kMostGiB));
-}
-
 void Builder::add_cpu() {
   // Compiling takes minutes, and gains little on a CPU.
   flag("--enforce-eager");
@@ -276,8 +279,8 @@ void Builder::add_gfx115x() {
   option("--mm-encoder-attn-backend", "TRITON_ATTN");
   if (options_.gpu_memory_utilization == 0) {
     // A part of the GPU's memory means nothing where the host shares it.
-    const auto bytes = static_cast<std::uint64_t>(std::max(cache_gib(), kUsualCacheGiB)) << 30;
-    option("--kv-cache-memory-bytes", std::to_string(bytes));
+    option("--kv-cache-memory-bytes",
+           std::to_string(vllm_cache_bytes(options_, backend_, machine_)));
   }
   if (model_.quantization == "awq") {
     option("--quantization", "awq");
@@ -355,6 +358,15 @@ Result<CommandLine> Builder::finish() {
 }
 
 }  // namespace
+
+std::uint64_t vllm_cache_bytes(const LoadOptions& options, std::string_view backend,
+                               const Machine* machine) {
+  if (options.gpu_memory_utilization > 0) return 0;
+  const int cache = cache_gib_of(options, read_hf_config(options.model_path));
+  if (backend == "cpu") return gib(cache);
+  if (backend == "rocm" && has_gfx115x(machine)) return gib(std::max(cache, kUsualCacheGiB));
+  return 0;
+}
 
 Result<CommandLine> vllm_command_line(const EngineInstall& install,
                                       const Capabilities& capabilities, const LoadOptions& options,

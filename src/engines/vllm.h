@@ -34,6 +34,11 @@ Result<CommandLine> vllm_command_line(const EngineInstall& install,
                                       const config::LoadOptions& options, std::string_view alias,
                                       std::uint16_t port, const hardware::Machine* machine);
 
+// How much KV cache it is told to have; 0 where gpu_memory_utilization says how much memory it
+// takes in all. `machine` may be null.
+std::uint64_t vllm_cache_bytes(const config::LoadOptions& options, std::string_view backend,
+                               const hardware::Machine* machine);
+
 // For a model that is too big for one machine: what to start on each, the first being the head, in
 // vLLM's own multi-node mode. `hosts`: the address of each. kInvalidArgument for less than two.
 Result<std::vector<CommandLine>> vllm_multi_node(const EngineInstall& install,

@@ -108,7 +108,8 @@ Pool host_pool(const Machine& machine, const std::vector<const Device*>& gpus) {
 }
 
 void add_gpu(Builder& builder, const Device& device, const std::string& backend) {
-  ComputeDevice made{.name = device.name.value, .backend = backend, .pool = 0, .reach = {}};
+  ComputeDevice made{
+      .name = device.name.value, .backend = backend, .pool = 0, .reach = {}, .id = device.id};
   if (device.memory.unified) {
     made.reach = reach_of(device, backend);
   } else {

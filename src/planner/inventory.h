@@ -28,6 +28,7 @@ struct ComputeDevice {
   std::uint32_t pool = 0;              // Index into Inventory::pools.
   std::optional<std::uint64_t> reach;  // Bytes of the pool that this device can map at most.
   bool remote = false;                 // On another machine than the engine's.
+  std::string id{};                    // hardware::Device::id, of a GPU of this machine.
 };
 
 struct Inventory {
