@@ -68,6 +68,11 @@ struct Behaviour {
   std::string once_file;
   bool stays_broken = false;
 
+  // Saved slots: "", "short", "error", "hang" or "crash".
+  std::string save_failure;
+  std::string restore_failure;
+  bool ram_cache = false;
+
   // What it computes: the probabilities of /completion.
   int64_t model_seed = 1;
   bool wrong_probs = false;

@@ -19,9 +19,13 @@ namespace {
 constexpr std::string_view kGarbage = "\x16\x03\x01\x02 this is no HTTP \xff\xfe\r\n\r\n";
 constexpr std::string_view kGarbageChunk = "zz\r\nno chunk has this size\r\n";
 
+// Of longer replies the rest is not in the cache.
+constexpr size_t kMaxSaid = 1u << 20;
+
 ReplyFacts make_facts(const CompletionRequest& request) {
   ReplyFacts facts;
   facts.chat = request.kind == CompletionKind::kChat;
+  facts.native = request.kind == CompletionKind::kNative;
   const uint64_t id = fnv1a64(std::to_string(monotonic_ns()), request.seed);
   facts.id = "chatcmpl-" + hex64(id);
   facts.model = request.model;
@@ -94,12 +98,24 @@ Completion::End Completion::serve() {
 
   task_ = engine_.next_task();
   size_t slot = 0;
-  const Wait outcome = engine_.acquire_slot(writer_.connection(), task_, slot);
+  const Wait outcome = engine_.acquire_slot(writer_.connection(), task_, request_.prompt, slot);
   if (outcome != Wait::kReady) return end_of(outcome);
   slot_ = static_cast<int64_t>(slot);
+  facts_.slot = slot_;
+  begin_prompt(slot);
   const End end = serve_in_slot(slot);
+  // A reply is in the cache whole or as far as it came.
+  engine_.cache().extend(slot, tokens_of(said_, false));
   engine_.release_slot(slot);
   return end;
+}
+
+void Completion::begin_prompt(size_t slot) {
+  facts_.cached_tokens =
+      engine_.cache().begin(slot, engine_.idle_slots(), request_.prompt, request_.cache_prompt);
+  const auto all = static_cast<int64_t>(request_.prompt.size());
+  engine_.counters().cached_tokens += static_cast<uint64_t>(facts_.cached_tokens);
+  engine_.counters().prefilled_tokens += static_cast<uint64_t>(all - facts_.cached_tokens);
 }
 
 Completion::End Completion::serve_in_slot(size_t slot) {
@@ -145,6 +161,7 @@ Completion::End Completion::generate(size_t slot) {
     const std::string_view text = std::string_view(token).substr(sent ? 0 : request_.skip_bytes);
     facts_.checksum = fnv1a64(text, facts_.checksum);
     if (const Wait said = say(text); said != Wait::kReady) return end_of(said);
+    if (said_.size() < kMaxSaid) said_ += text;
     facts_.completion_tokens = sent + 1;
     ++engine_.counters().tokens_sent;
     engine_.set_decoded(slot, sent + 1);
@@ -165,7 +182,9 @@ Completion::End Completion::finish() {
   last += events_.finish(facts_, request_.include_usage);
   if (const Wait sent = begin_stream_once(); sent != Wait::kReady) return end_of(sent);
   if (const Wait sent = writer_.write(last); sent != Wait::kReady) return end_of(sent);
-  if (const Wait sent = writer_.write(kDoneEvent); sent != Wait::kReady) return end_of(sent);
+  if (request_.kind != CompletionKind::kNative) {
+    if (const Wait sent = writer_.write(kDoneEvent); sent != Wait::kReady) return end_of(sent);
+  }
   const Wait sent = writer_.end_stream();
   if (sent != Wait::kReady) return end_of(sent);
   log("release", "stop processing: n_tokens = " + std::to_string(facts_.completion_tokens));

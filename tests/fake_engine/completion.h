@@ -23,6 +23,7 @@ class Completion {
   enum class End { kCompleted, kClientGone, kStopping, kFailed };
 
   End serve();
+  void begin_prompt(size_t slot);
   End serve_in_slot(size_t slot);
   End generate(size_t slot);
   End finish();
@@ -54,6 +55,7 @@ class Completion {
   int64_t task_ = -1;
   int64_t slot_ = -1;
   bool role_said_ = false;
+  std::string said_;  // Without what a chat repeats first.
   std::string text_;  // Of a reply that does not stream.
 };
 

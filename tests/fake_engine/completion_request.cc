@@ -74,9 +74,36 @@ void find_end(const json::Members& body, CompletionRequest& request) {
   }
 }
 
+Tokens prompt_of(const json::Members& body, CompletionKind kind) {
+  if (kind == CompletionKind::kChat) return tokens_of(templated_prompt(body), true);
+  const std::string_view prompt = find(body, "prompt");
+  if (const auto text = json::as_string(prompt)) return tokens_of(*text, true);
+  Tokens tokens;
+  for (const std::string_view token :
+       json::elements(prompt).value_or(std::vector<std::string_view>{})) {
+    tokens.push_back(static_cast<int32_t>(json::as_integer(token).value_or(0)));
+  }
+  return tokens;
+}
+
 ParsedCompletion failed(int status, std::string error) { return {{}, status, std::move(error)}; }
 
 }  // namespace
+
+std::string templated_prompt(const json::Members& body) {
+  std::string prompt;
+  bool begun = false;
+  for (const std::string_view element :
+       json::elements(find(body, "messages")).value_or(std::vector<std::string_view>{})) {
+    const auto message = json::read_object(element);
+    if (!message) continue;
+    const std::string role = json::as_string(find(*message, "role")).value_or("");
+    const std::string_view content = find(*message, "content");
+    prompt += "<" + role + "> " + json::as_string(content).value_or(std::string(content)) + "\n";
+    begun = role == "assistant";
+  }
+  return begun ? prompt : prompt + "<assistant> ";
+}
 
 ParsedCompletion parse_completion(Engine& engine, const HttpRequest& http, CompletionKind kind) {
   ParsedCompletion parsed;
@@ -109,10 +136,13 @@ ParsedCompletion parse_completion(Engine& engine, const HttpRequest& http, Compl
   request.include_usage = wants_usage(*body);
   request.return_progress =
       !engine.options().vllm && request.stream && json::is_true(find(*body, "return_progress"));
+  if (!engine.options().vllm) {
+    request.prompt = prompt_of(*body, kind);
+    request.prompt_tokens = static_cast<int64_t>(request.prompt.size());
+    request.cache_prompt = find(*body, "cache_prompt") != "false";
+  }
   if (kind == CompletionKind::kNative) {
-    if (request.stream) return failed(400, "fake: /completion does not stream");
     const std::string_view prompt = find(*body, "prompt");
-    request.prompt_tokens = json::count_elements(prompt).value_or(request.prompt_tokens);
     const Behaviour& behaviour = request.behaviour;
     const auto model = static_cast<uint64_t>(behaviour.model_seed);
     request.top_tokens.count = json::as_integer(find(*body, "n_probs")).value_or(0);

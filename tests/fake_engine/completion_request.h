@@ -6,6 +6,8 @@
 
 #include "fake_engine/behaviour.h"
 #include "fake_engine/http.h"
+#include "fake_engine/json_text.h"
+#include "fake_engine/kv_cache.h"
 #include "fake_engine/top_tokens.h"
 
 namespace fake_engine {
@@ -22,6 +24,8 @@ struct CompletionRequest {
   bool include_usage = false;
   bool return_progress = false;
   int64_t prompt_tokens = 0;
+  Tokens prompt;  // Empty for embeddings and vLLM.
+  bool cache_prompt = true;
   int64_t inputs = 1;    // For embeddings.
   TopTokens top_tokens;  // For kNative.
   Behaviour behaviour;
@@ -44,6 +48,9 @@ struct ParsedCompletion {
   int error_status = 200;  // 200: the request is good.
   std::string error;
 };
+
+// What the chat template makes of a request's messages.
+std::string templated_prompt(const json::Members& body);
 
 // Takes the next free seed from `engine` if the request names none.
 ParsedCompletion parse_completion(Engine& engine, const HttpRequest& http, CompletionKind kind);

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "fake_engine/clock.h"
+#include "fake_engine/token_text.h"
 
 namespace fake_engine {
 namespace {
@@ -17,6 +18,11 @@ constexpr int kAutomaticSlots = 4;
 size_t slot_count(const Options& options, const Behaviour& behaviour) {
   if (behaviour.slots > 0) return static_cast<size_t>(behaviour.slots);
   return static_cast<size_t>(options.parallel > 0 ? options.parallel : kAutomaticSlots);
+}
+
+// What a slot's state depends on: the model, the build and the cache's types.
+uint64_t cache_stamp(const Options& options, const Behaviour& behaviour) {
+  return fnv1a64(options.cache_types + behaviour.version + std::to_string(behaviour.model_seed));
 }
 
 void make_readable(int event_fd) {
@@ -31,7 +37,8 @@ Engine::Engine(Options options, Behaviour behaviour, std::vector<pid_t> children
       behaviour_(std::move(behaviour)),
       children_(std::move(children)),
       stop_fd_(eventfd(0, EFD_CLOEXEC)),
-      slots_(slot_count(options_, behaviour_)) {}
+      slots_(slot_count(options_, behaviour_)),
+      cache_(slots_.size(), cache_stamp(options_, behaviour_), behaviour_.ram_cache) {}
 
 void Engine::stop() { make_readable(stop_fd_); }
 
@@ -62,14 +69,13 @@ bool Engine::wait_for_connections_to_close(int64_t deadline_ns) {
   return connection_closed_.wait_for(lock, left, [&] { return counters_.connections_open == 0; });
 }
 
-Wait Engine::acquire_slot(Connection& connection, int64_t task, size_t& slot) {
+Wait Engine::acquire_slot(Connection& connection, int64_t task, const Tokens& prompt,
+                          size_t& slot) {
   Waiter waiter{-1, task};
   {
     const std::lock_guard lock(slots_mutex_);
-    const auto idle = std::find_if(slots_.begin(), slots_.end(),
-                                   [](const SlotState& state) { return !state.is_processing; });
-    if (idle != slots_.end()) {
-      slot = static_cast<size_t>(idle - slots_.begin());
+    if (const auto idle = find_idle(); !idle.empty()) {
+      slot = cache_.choose(idle, prompt);
       give_slot(slot, task);
       return Wait::kReady;
     }
@@ -105,6 +111,19 @@ void Engine::release_slot(size_t slot) {
   next->has_slot = true;
   next->slot = slot;
   make_readable(next->wake_fd);
+}
+
+std::vector<size_t> Engine::find_idle() const {
+  std::vector<size_t> idle;
+  for (size_t slot = 0; slot < slots_.size(); ++slot) {
+    if (!slots_[slot].is_processing) idle.push_back(slot);
+  }
+  return idle;
+}
+
+std::vector<size_t> Engine::idle_slots() const {
+  const std::lock_guard lock(slots_mutex_);
+  return find_idle();
 }
 
 void Engine::give_slot(size_t slot, int64_t task) { slots_[slot] = {true, task, 0}; }

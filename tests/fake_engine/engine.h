@@ -14,6 +14,7 @@
 
 #include "fake_engine/behaviour.h"
 #include "fake_engine/connection.h"
+#include "fake_engine/kv_cache.h"
 #include "fake_engine/options.h"
 
 namespace fake_engine {
@@ -28,6 +29,11 @@ struct Counters {
   std::atomic<uint64_t> max_active{0};
   std::atomic<uint64_t> tokens_sent{0};
   std::atomic<uint64_t> bytes_sent{0};
+  std::atomic<uint64_t> prefilled_tokens{0};  // Of prompts, computed.
+  std::atomic<uint64_t> cached_tokens{0};     // Of prompts, there already.
+  std::atomic<uint64_t> saves{0};             // Asked for, whatever came of it.
+  std::atomic<uint64_t> restores{0};
+  std::atomic<uint64_t> foreign_restores{0};  // Of what another model, build or cache type saved.
   std::atomic<uint64_t> connections_open{0};
   std::atomic<uint64_t> connections_total{0};
   std::atomic<uint64_t> last_body_bytes{0};
@@ -74,9 +80,13 @@ class Engine {
   int64_t next_task() { return next_task_++; }
   uint64_t next_seed() { return next_seed_++; }
 
+  KvCache& cache() { return cache_; }
+  const KvCache& cache() const { return cache_; }
+
   // Waits in line for a slot, and stops waiting when the client leaves. `slot` is set on kReady.
-  Wait acquire_slot(Connection& connection, int64_t task, size_t& slot);
+  Wait acquire_slot(Connection& connection, int64_t task, const Tokens& prompt, size_t& slot);
   void release_slot(size_t slot);
+  std::vector<size_t> idle_slots() const;
   void set_decoded(size_t slot, int64_t tokens);
   std::vector<SlotState> slots() const;
   size_t waiting_for_slot() const;
@@ -89,6 +99,7 @@ class Engine {
     size_t slot = 0;
   };
 
+  std::vector<size_t> find_idle() const;  // With the mutex held.
   void give_slot(size_t slot, int64_t task);
   Wait leave_line(Waiter& waiter, Wait outcome, size_t& slot);
 
@@ -107,6 +118,8 @@ class Engine {
   mutable std::mutex slots_mutex_;
   std::vector<SlotState> slots_;
   std::deque<Waiter*> line_;
+
+  KvCache cache_;
 
   std::mutex connections_mutex_;
   std::condition_variable connection_closed_;

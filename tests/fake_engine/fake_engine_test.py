@@ -34,6 +34,10 @@ def token(seed, index, size=0):
     return text.ljust(size - 1, ".") + " "
 
 
+def words(count):
+    return " ".join(f"word{index}" for index in range(count))
+
+
 def text_of(seed, count, size=0):
     return "".join(token(seed, index, size) for index in range(count))
 
@@ -420,6 +424,117 @@ class FakeEngineTest(unittest.TestCase):
         self.assertEqual(engine.get("/v1/models", "Authorization: Bearer sesame\r\n").status, 200)
         self.assertEqual(engine.get("/health").status, 200)
 
+    # What slots hold
+
+    def ask(self, engine, *messages):
+        """How many tokens of the prompt were there already, and the answer."""
+        roles = ("user", "assistant")
+        listed = [{"role": roles[i % 2], "content": text} for i, text in enumerate(messages)]
+        reply = engine.post({"messages": listed, "seed": 1}).json()
+        cached = reply["usage"]["prompt_tokens_details"]["cached_tokens"]
+        self.assertEqual(reply["timings"]["cache_n"], cached)
+        self.assertEqual(reply["timings"]["prompt_n"], reply["usage"]["prompt_tokens"] - cached)
+        return cached, reply["choices"][0]["message"]["content"]
+
+    def act(self, engine, action, slot=0, name="a.part"):
+        return engine.post({"filename": name}, f"/slots/{slot}?action={action}")
+
+    def slots_engine(self, script="", directory=None, args=()):
+        directory = directory or self.temporary_directory()
+        return self.start("tokens=4;" + script, args=("--slot-save-path", str(directory), *args))
+
+    def test_a_conversation_that_goes_on_is_not_computed_anew(self):
+        engine = self.start("tokens=4")
+        cached, said = self.ask(engine, words(100))
+        self.assertEqual(cached, 0)
+        self.assertEqual(self.ask(engine, words(100), said, "and?")[0], 1 + 1 + 100 + 1 + 4)
+        stats = engine.stats()
+        self.assertEqual(stats["cached_tokens"], 107)
+        self.assertEqual(stats["prefilled_tokens"], 103 + 3)
+        # Another one has another slot.
+        self.assertEqual(self.ask(engine, "x " + words(100))[0], 0)
+        self.assertEqual(self.ask(engine, words(100))[0], 102)
+        held = [slot.get("n_prompt_tokens", 0) for slot in engine.get("/slots").json()]
+        self.assertEqual(sorted(held), [0, 0, 107, 108])
+
+    def test_what_is_moved_to_memory_comes_back(self):
+        engine = self.start("tokens=4;ram_cache=1")
+        self.ask(engine, words(100))
+        self.ask(engine, "short")
+        held = [slot.get("n_prompt_tokens", 0) for slot in engine.get("/slots").json()]
+        self.assertEqual(sum(held), 1 + 1 + 1 + 1 + 4)
+        self.assertEqual(self.ask(engine, words(100))[0], 102)
+
+    def test_the_template_and_the_tokens_of_a_prompt(self):
+        engine = self.start("tokens=0")
+        body = {"messages": [{"role": "user", "content": words(20)}]}
+        prompt = engine.post(body, "/apply-template").json()["prompt"]
+        self.assertIn(words(20), prompt)
+        tokens = engine.post({"content": prompt, "add_special": True}, "/tokenize").json()["tokens"]
+        self.assertEqual(engine.post(body).json()["usage"]["prompt_tokens"], len(tokens))
+        recall = {"prompt": tokens, "n_predict": 0, "stream": True, "return_progress": True}
+        events = engine.post(recall, "/completion").events()
+        self.assertEqual(events[0]["prompt_progress"]["cache"], len(tokens) - 1)
+        self.assertEqual((events[-1]["stop"], events[-1]["id_slot"]), (True, 0))
+        self.assertEqual(engine.post({}, "/apply-template").status, 400)
+
+    def test_slots_are_saved_and_restored(self):
+        directory = self.temporary_directory()
+        engine = self.slots_engine(directory=directory)
+        self.ask(engine, words(100))
+        saved = self.act(engine, "save").json()
+        self.assertEqual(saved["n_saved"], 107)
+        file = directory / "a.part"
+        self.assertEqual(file.stat().st_size, saved["n_written"])
+        header = struct.unpack("<6I", file.read_bytes()[:24])
+        self.assertEqual(header, (0x67677371, 3, 111, 2**32 - 1, 1, 107))
+
+        other = self.slots_engine(directory=directory)
+        self.assertEqual(self.act(other, "restore", slot=2).json()["n_restored"], 107)
+        self.assertEqual(self.ask(other, words(100))[0], 102)
+        self.assertEqual(self.act(other, "erase", slot=2).status, 200)
+        self.assertEqual(self.ask(other, words(100))[0], 0)
+
+    def test_slots_of_another_model_build_or_cache_type(self):
+        directory = self.temporary_directory()
+        engine = self.slots_engine(directory=directory)
+        self.ask(engine, words(100))
+        self.act(engine, "save")
+        for script, args in (("model_seed=2", ()), ("version=7", ()), ("", ("-ctk", "q8_0"))):
+            other = self.slots_engine(script, directory, args)
+            self.assertEqual(self.act(other, "restore").status, 400)
+            self.assertEqual(other.stats()["foreign_restores"], 1)
+        file = directory / "a.part"
+        file.write_bytes(file.read_bytes()[:-1])
+        self.assertEqual(self.act(engine, "restore").status, 400)
+        self.assertEqual(engine.stats()["foreign_restores"], 0)
+
+    def test_slot_actions_are_checked(self):
+        self.assertEqual(self.act(self.start(), "save").status, 501)
+        engine = self.slots_engine()
+        for name in ("", "../a", "a/b", "a.", "x" * 256):
+            self.assertEqual(self.act(engine, "save", name=name).status, 400, name)
+        self.assertEqual(self.act(engine, "restore", name="none").status, 400)
+        self.assertEqual(self.act(engine, "other").status, 400)
+        self.assertEqual(self.act(engine, "save", slot="x").status, 400)
+
+    def test_saving_that_fails(self):
+        directory = self.temporary_directory()
+        engine = self.slots_engine("save_failure=short", directory)
+        self.ask(engine, words(100))
+        written = self.act(engine, "save").json()["n_written"]
+        self.assertEqual((directory / "a.part").stat().st_size, written // 2)
+        self.assertEqual(self.act(self.slots_engine("save_failure=error"), "save").status, 500)
+        crashing = self.slots_engine("save_failure=crash")
+        with self.assertRaises((EOFError, ConnectionResetError)):
+            self.act(crashing, "save")
+        self.assertEqual(crashing.exit_code(), -signal.SIGABRT)
+        hanging = self.slots_engine("restore_failure=hang")
+        with hanging.connect() as connection:
+            connection.sendall(request_bytes({"filename": "a"}, "/slots/0?action=restore"))
+            self.assertFalse(select.select([connection], [], [], 0.2)[0])
+        self.assertEqual(hanging.get("/health").status, 200)
+
     # Slots and cancelling
 
     def busy_slots(self, engine):
@@ -491,7 +606,6 @@ class FakeEngineTest(unittest.TestCase):
         self.assertEqual(tokens, self.first_tokens(other))
         self.assertNotEqual(tokens, self.first_tokens(engine, (5, 6, 8)))
         self.assertNotEqual(tokens, self.first_tokens(self.start("model_seed=2")))
-        self.assertEqual(engine.post({"prompt": [5], "stream": True}, "/completion").status, 400)
 
     def test_wrong_probabilities(self):
         answers = [self.first_tokens(self.start(script)) for script in ("", "wrong_probs=1")]

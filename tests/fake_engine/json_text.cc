@@ -233,6 +233,14 @@ std::optional<std::string_view> last_element(std::string_view array) {
   return last;
 }
 
+std::optional<std::vector<std::string_view>> elements(std::string_view array) {
+  std::vector<std::string_view> found;
+  if (!Scanner(array).array([&](std::string_view element) { found.push_back(element); })) {
+    return std::nullopt;
+  }
+  return found;
+}
+
 std::optional<int64_t> count_elements(std::string_view array) {
   int64_t count = 0;
   if (!Scanner(array).array([&](std::string_view) { ++count; })) return std::nullopt;

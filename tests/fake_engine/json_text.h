@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace fake_engine::json {
 
@@ -21,6 +22,9 @@ std::optional<Members> read_object(std::string_view text);
 
 // The last element of an array; none if it is empty or no array.
 std::optional<std::string_view> last_element(std::string_view array);
+
+// The elements of an array; none if it is no array.
+std::optional<std::vector<std::string_view>> elements(std::string_view array);
 
 // How many elements an array has; none if it is no array.
 std::optional<int64_t> count_elements(std::string_view array);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <set>
 
@@ -105,11 +106,13 @@ const std::vector<Flag>& common_flags() {
       {{"-ctk", "--cache-type-k"},
        "TYPE",
        "KV cache data type for K (default: f16)",
-       "LLAMA_ARG_CACHE_TYPE_K"},
+       "LLAMA_ARG_CACHE_TYPE_K",
+       [](Options& o, const std::string& v) { return o.cache_types += "k=" + v, true; }},
       {{"-ctv", "--cache-type-v"},
        "TYPE",
        "KV cache data type for V (default: f16)",
-       "LLAMA_ARG_CACHE_TYPE_V"},
+       "LLAMA_ARG_CACHE_TYPE_V",
+       [](Options& o, const std::string& v) { return o.cache_types += "v=" + v, true; }},
       {{"--rpc"}, "SERVERS", "comma-separated list of RPC servers (host:port)", "LLAMA_ARG_RPC"},
       {{"-lm", "--load-mode"},
        "MODE",
@@ -273,7 +276,14 @@ const std::vector<Flag>& server_flags() {
        "disables slots monitoring endpoint",
        "LLAMA_ARG_NO_ENDPOINT_SLOTS",
        [](Options& o, const std::string&) { return !(o.slots_endpoint = false); }},
-      {{"--slot-save-path"}, "PATH", "path to save slot kv cache (default: disabled)", ""},
+      {{"--slot-save-path"},
+       "PATH",
+       "path to save slot kv cache (default: disabled)",
+       "",
+       [](Options& o, const std::string& v) {
+         o.slot_save_path = v;
+         return std::filesystem::is_directory(v);
+       }},
       {{"--jinja", "--no-jinja"},
        "",
        "whether to use jinja template engine for chat (default: enabled)",

@@ -21,6 +21,8 @@ struct Options {
   bool embeddings = false;
   bool metrics = false;
   bool slots_endpoint = true;
+  std::string slot_save_path;  // Empty: slots can't be saved.
+  std::string cache_types;     // What --cache-type-k and -v said, in their order.
   bool log_prefix = true;
   bool log_timestamps = true;
   std::vector<std::string> api_keys;

@@ -56,7 +56,8 @@ std::string usage(const ReplyFacts& facts) {
       .integer("completion_tokens", facts.completion_tokens)
       .integer("prompt_tokens", facts.prompt_tokens)
       .integer("total_tokens", facts.completion_tokens + facts.prompt_tokens)
-      .raw("prompt_tokens_details", R"({"cached_tokens":0})")
+      .raw("prompt_tokens_details",
+           MemberList().integer("cached_tokens", facts.cached_tokens).object())
       .object();
 }
 
@@ -66,8 +67,8 @@ double per_second(int64_t tokens, double ms) {
 
 std::string timings(const ReplyFacts& facts) {
   return MemberList()
-      .integer("cache_n", 0)
-      .integer("prompt_n", facts.prompt_tokens)
+      .integer("cache_n", facts.cached_tokens)
+      .integer("prompt_n", facts.prompt_tokens - facts.cached_tokens)
       .raw("prompt_ms", number(facts.prompt_ms))
       .raw("prompt_per_second", number(per_second(facts.prompt_tokens, facts.prompt_ms)))
       .integer("predicted_n", facts.completion_tokens)
@@ -94,7 +95,7 @@ int64_t context_of_slot(const Engine& engine) {
 
 }  // namespace
 
-EventWriter::EventWriter(const ReplyFacts& facts) : chat_(facts.chat) {
+EventWriter::EventWriter(const ReplyFacts& facts) : chat_(facts.chat), native_(facts.native) {
   MemberList common;
   common.integer("created", facts.created_s);
   if (facts.chat) common.string("id", facts.id);
@@ -105,7 +106,7 @@ EventWriter::EventWriter(const ReplyFacts& facts) : chat_(facts.chat) {
 }
 
 std::string EventWriter::role() const {
-  if (!chat_) return "";
+  if (!chat_ || native_) return "";
   return R"(data: {"choices":[{"finish_reason":null,"index":0,"delta":{"role":"assistant",)"
          R"("content":null}}],)" +
          common_ + "}\n\n";
@@ -114,10 +115,14 @@ std::string EventWriter::role() const {
 std::string EventWriter::progress(int64_t processed, const ReplyFacts& facts) const {
   const std::string progress = MemberList()
                                    .integer("total", facts.prompt_tokens)
-                                   .integer("cache", 0)
+                                   .integer("cache", facts.cached_tokens)
                                    .integer("processed", processed)
                                    .integer("time_ms", 0)
                                    .object();
+  if (native_) {
+    return event(R"({"index":0,"content":"","stop":false,"id_slot":-1,"prompt_progress":)" +
+                 progress + '}');
+  }
   const std::string choice =
       chat_ ? R"({"finish_reason":null,"index":0,"delta":{"role":"assistant","content":null}})"
             : R"({"text":"","index":0,"logprobs":null,"finish_reason":null})";
@@ -126,6 +131,7 @@ std::string EventWriter::progress(int64_t processed, const ReplyFacts& facts) co
 }
 
 std::string EventWriter::token(std::string_view text, std::optional<int64_t> t_ns) const {
+  if (native_) return event(R"({"index":0,"stop":false,"content":)" + json::quote(text) + '}');
   std::string out;
   out.reserve(common_.size() + text.size() + 160);
   if (chat_) {
@@ -142,6 +148,7 @@ std::string EventWriter::token(std::string_view text, std::optional<int64_t> t_n
 }
 
 std::string EventWriter::finish(const ReplyFacts& facts, bool include_usage) const {
+  if (native_) return event(native_reply(facts, "", {}));
   const std::string reason = json::quote(facts.finish_reason);
   const std::string extra = MemberList()
                                 .string("fake_checksum", hex64(facts.checksum))
@@ -199,6 +206,7 @@ std::string native_reply(const ReplyFacts& facts, std::string_view text, const T
       .string("content", text)
       .raw("tokens", "[]")
       .boolean("stop", true)
+      .integer("id_slot", facts.slot)
       .string("model", facts.model)
       .integer("tokens_predicted", facts.completion_tokens)
       .integer("tokens_evaluated", facts.prompt_tokens)
@@ -221,14 +229,9 @@ std::string native_reply(const ReplyFacts& facts, std::string_view text, const T
 }
 
 std::string tokenize_body(std::string_view text, bool add_special) {
-  std::string tokens = add_special ? std::to_string(kBeginToken) : "";
-  while (!text.empty()) {
-    const size_t begin = text.find_first_not_of(" \t\r\n");
-    if (begin == text.npos) break;
-    text.remove_prefix(begin);
-    const std::string_view word = text.substr(0, text.find_first_of(" \t\r\n"));
-    text.remove_prefix(word.size());
-    tokens.append(tokens.empty() ? "" : ",").append(std::to_string(token_of(word)));
+  std::string tokens;
+  for (const int32_t token : tokens_of(text, add_special)) {
+    tokens.append(tokens.empty() ? "" : ",").append(std::to_string(token));
   }
   return "{\"tokens\":[" + tokens + "]}";
 }
@@ -316,6 +319,8 @@ std::string slots_body(const Engine& engine) {
         .boolean("is_processing", slot.is_processing);
     if (slot.task >= 0) {
       members.integer("id_task", slot.task)
+          .integer("n_prompt_tokens",
+                   static_cast<int64_t>(engine.cache().tokens_in(static_cast<size_t>(id))))
           .raw("next_token", "[" + MemberList().integer("n_decoded", slot.decoded).object() + "]");
     }
     list.append(id++ ? "," : "").append(members.object());
@@ -370,6 +375,11 @@ std::string stats_body(Engine& engine) {
   count("bad_requests", counters.bad_requests);
   count("tokens_sent", counters.tokens_sent);
   count("bytes_sent", counters.bytes_sent);
+  count("prefilled_tokens", counters.prefilled_tokens);
+  count("cached_tokens", counters.cached_tokens);
+  count("saves", counters.saves);
+  count("restores", counters.restores);
+  count("foreign_restores", counters.foreign_restores);
   count("connections_open", counters.connections_open);
   count("connections_total", counters.connections_total);
   count("last_body_bytes", counters.last_body_bytes);

@@ -14,11 +14,14 @@ class Engine;
 
 // What the answers to one completion have in common.
 struct ReplyFacts {
-  bool chat = true;  // /v1/chat/completions, not /v1/completions.
+  bool chat = true;     // /v1/chat/completions, not /v1/completions.
+  bool native = false;  // /completion.
+  int64_t slot = -1;
   std::string id;
   std::string model;
   int64_t created_s = 0;
   int64_t prompt_tokens = 0;
+  int64_t cached_tokens = 0;  // Of those, not computed anew.
   int64_t completion_tokens = 0;
   std::string finish_reason = "stop";
   uint64_t checksum = 0;  // FNV-1a 64 of the whole text.
@@ -47,6 +50,7 @@ class EventWriter {
  private:
   std::string common_;  // The members behind "choices".
   bool chat_;
+  bool native_;
 };
 
 inline constexpr std::string_view kDoneEvent = "data: [DONE]\n\n";

@@ -9,6 +9,7 @@
 #include "fake_engine/json_text.h"
 #include "fake_engine/log.h"
 #include "fake_engine/replies.h"
+#include "fake_engine/slot_routes.h"
 #include "fake_engine/token_text.h"
 
 namespace fake_engine {
@@ -101,6 +102,15 @@ void answer_tokenize(const HttpRequest& request, ReplyWriter& writer, bool is_vl
   writer.send_json(200, tokenize_body(text.value_or(""), add_special));
 }
 
+void answer_apply_template(const HttpRequest& request, ReplyWriter& writer) {
+  const auto body = json::read_object(request.body);
+  if (!body || !body->contains("messages")) {
+    writer.send_error(400, "invalid_request_error", "'messages' is required");
+    return;
+  }
+  writer.send_json(200, "{\"prompt\":" + json::quote(templated_prompt(*body)) + '}');
+}
+
 void answer_post(Engine& engine, const HttpRequest& request, ReplyWriter& writer) {
   const std::string& path = request.path;
   if (path == "/v1/chat/completions" || path == "/chat/completions") {
@@ -111,6 +121,10 @@ void answer_post(Engine& engine, const HttpRequest& request, ReplyWriter& writer
     answer_completion(engine, request, writer, CompletionKind::kNative);
   } else if (path == "/tokenize") {
     answer_tokenize(request, writer, false);
+  } else if (path == "/apply-template") {
+    answer_apply_template(request, writer);
+  } else if (is_slot_action(request)) {
+    answer_slot_action(engine, request, writer);
   } else if (path == "/v1/embeddings") {
     answer_completion(engine, request, writer, CompletionKind::kEmbedding);
   } else {

@@ -17,6 +17,19 @@ int64_t token_of(std::string_view word) {
   return kBeginToken + 1 + static_cast<int64_t>(fnv1a64(word) % kVocabulary);
 }
 
+std::vector<int32_t> tokens_of(std::string_view text, bool add_special) {
+  std::vector<int32_t> tokens;
+  if (add_special) tokens.push_back(static_cast<int32_t>(kBeginToken));
+  for (;;) {
+    const size_t begin = text.find_first_not_of(" \t\r\n");
+    if (begin == text.npos) return tokens;
+    text.remove_prefix(begin);
+    const std::string_view word = text.substr(0, text.find_first_of(" \t\r\n"));
+    text.remove_prefix(word.size());
+    tokens.push_back(static_cast<int32_t>(token_of(word)));
+  }
+}
+
 std::vector<TopToken> top_tokens_at(const TopTokens& tokens, int64_t position) {
   std::vector<TopToken> top;
   double probability = 0.6;

@@ -23,6 +23,9 @@ struct TopTokens {
 // The token of a word.
 int64_t token_of(std::string_view word);
 
+// A token for each word, behind kBeginToken if that is wanted.
+std::vector<int32_t> tokens_of(std::string_view text, bool add_special);
+
 // The likeliest tokens of one position of the answer, at least one; the likeliest first.
 std::vector<TopToken> top_tokens_at(const TopTokens& tokens, int64_t position);
 
