@@ -26,6 +26,8 @@ CommandLine::CommandLine()
   add_serve();
   add_run();
   add_ps();
+  add_residence();
+  add_reload();
   add_logs();
   add_detect();
   add_doctor();
@@ -81,10 +83,20 @@ void CommandLine::add_run() {
 }
 
 void CommandLine::add_ps() {
-  CLI::App* command = app_->add_subcommand("ps", "Show which models run, and how");
+  CLI::App* command =
+      app_->add_subcommand("ps", "Show which models are in memory, and what comes next");
+  command->add_flag("-w,--wide", ps_.wide, "Also engines, processes and restarts");
   command->add_flag("--json", ps_.json, "Print the server's reply as it is");
   add_connect(*command, ps_.connect);
   command->final_callback([this] { command_ = [this] { return ps(ps_); }; });
+}
+
+void CommandLine::add_reload() {
+  CLI::App* command =
+      app_->add_subcommand("reload", "Take over what changed in the server's configuration file");
+  command->add_flag("--json", reload_.json, "Print the server's reply as it is");
+  add_connect(*command, reload_.connect);
+  command->final_callback([this] { command_ = [this] { return reload(reload_); }; });
 }
 
 void CommandLine::add_logs() {

@@ -22,6 +22,8 @@
 #include "cli/ps.h"
 #include "cli/pull.h"
 #include "cli/quarantine.h"
+#include "cli/reload.h"
+#include "cli/residence.h"
 #include "cli/rm.h"
 #include "cli/run_command.h"
 #include "cli/serve.h"
@@ -48,6 +50,8 @@ class CommandLine {
   void add_serve();
   void add_run();
   void add_ps();
+  void add_residence();
+  void add_reload();
   void add_logs();
   void add_detect();
   void add_doctor();
@@ -75,6 +79,11 @@ class CommandLine {
   RunOptions run_;
   std::vector<std::pair<std::string, std::string>> settings_;  // For run_.sampling.
   PsOptions ps_;
+  LoadCommandOptions load_;
+  UnloadOptions unload_;
+  PinOptions pin_;
+  PinOptions unpin_{.off = true};
+  ReloadOptions reload_;
   LogsOptions logs_;
   DetectCommandOptions detect_;
   DoctorOptions doctor_;

@@ -7,6 +7,34 @@
 
 namespace yoke::cli {
 
+void CommandLine::add_residence() {
+  const auto add = [this](const char* name, const char* description, auto& options) {
+    CLI::App* command = app_->add_subcommand(name, description);
+    command->add_flag("--json", options.json, "Print the server's reply as it is");
+    add_connect(*command, options.connect);
+    return command;
+  };
+  constexpr const char* kModel = "The model's name";
+  CLI::App* load = add("load", "Load a model, and wait until it is ready", load_);
+  load->add_option("MODEL", load_.model, kModel)->required();
+  load->add_flag("--no-wait", load_.no_wait, "Only begin with it");
+  load->final_callback([this] { command_ = [this] { return load_model(load_); }; });
+
+  CLI::App* unload =
+      add("unload", "Take models out of memory, once their answers are done", unload_);
+  unload->add_option("MODEL", unload_.models, "Names of models")->required();
+  unload->final_callback([this] { command_ = [this] { return unload_models(unload_); }; });
+
+  CLI::App* pin = add("pin", "Load a model, and never unload it for another", pin_);
+  pin->add_option("MODEL", pin_.model, kModel)->required();
+  pin->add_flag("--off", pin_.off, "The same as unpin");
+  pin->final_callback([this] { command_ = [this] { return pin_model(pin_); }; });
+
+  CLI::App* unpin = add("unpin", "Let a pinned model go when others need its memory", unpin_);
+  unpin->add_option("MODEL", unpin_.model, kModel)->required();
+  unpin->final_callback([this] { command_ = [this] { return pin_model(unpin_); }; });
+}
+
 void CommandLine::add_show() {
   CLI::App* command = app_->add_subcommand("show", "Show what a model is, without loading it");
   command

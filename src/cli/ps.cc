@@ -1,10 +1,10 @@
 #include "cli/ps.h"
 
+#include <algorithm>
 #include <cstdio>
 
 #include <fmt/format.h>
 
-#include "base/json_fields.h"
 #include "base/units.h"
 #include "cli/answer_view.h"
 #include "cli/table.h"
@@ -12,56 +12,146 @@
 namespace yoke::cli {
 namespace {
 
-using std::chrono::milliseconds;
+using namespace std::chrono_literals;
+using Align = Table::Align;
 
-// A process number, port or time of something that does not run is 0 or absent.
+constexpr double kLongestSeconds = 1e9;
+
+// A process number, port or size of something that does not run is 0 or absent.
 std::string number_or_nothing(const JsonFields& instance, std::string_view name) {
   const std::int64_t value = instance.integer_or(name, 0);
   return value > 0 ? std::to_string(value) : "";
 }
 
-std::string uptime(const JsonFields& instance) {
-  const auto seconds = instance.number("uptime_s");
-  const bool runs = instance.integer_or("pid", 0) > 0;
-  if (!runs || !seconds || *seconds <= 0) return "";
-  return format_duration(milliseconds(static_cast<std::int64_t>(*seconds * 1000)));
+std::uint64_t bytes_of(const JsonFields& fields, std::string_view name) {
+  return static_cast<std::uint64_t>(std::max<std::int64_t>(fields.integer_or(name, 0), 0));
 }
 
-void add_instance(Table& table, const JsonFields& instance, const Terminal& terminal) {
+// None if it is absent.
+std::optional<std::chrono::milliseconds> time_of(const JsonFields& fields, std::string_view name) {
+  const auto seconds = fields.number(name);
+  if (!seconds || !(*seconds >= 0)) return std::nullopt;
+  return std::chrono::milliseconds(
+      static_cast<std::int64_t>(std::min(*seconds, kLongestSeconds) * 1000));
+}
+
+// "1.2 of 1.3 GiB", "900 MiB of 1.3 GiB".
+std::string part_of(std::uint64_t part, std::uint64_t whole) {
+  std::string text = format_memory(part);
+  const std::string whole_text = format_memory(whole);
+  const std::string unit = text.substr(text.find(' '));
+  if (whole_text.ends_with(unit)) text.resize(text.size() - unit.size());
+  return fmt::format("{} of {}", text, whole_text);
+}
+
+// What it really holds of what was planned; what is planned only, by itself.
+std::string memory_text(const JsonFields& instance) {
+  const std::uint64_t planned = bytes_of(instance, "planned_bytes");
+  const std::uint64_t real = bytes_of(instance, "memory_bytes");
+  if (planned == 0 && real == 0) return "";
+  if (planned == 0) return format_memory(real);
+  return real > 0 ? part_of(real, planned) : format_memory(planned);
+}
+
+std::string requests_text(const JsonFields& instance) {
+  const std::int64_t all = instance.integer_or("active_requests", 0);
+  const std::int64_t waiting = std::min(instance.integer_or("waiting", 0), all);
+  return waiting > 0 ? fmt::format("{} + {} waiting", all - waiting, waiting) : std::to_string(all);
+}
+
+std::string last_used(const JsonFields& instance) {
+  if (instance.integer_or("active_requests", 0) > instance.integer_or("waiting", 0)) return "now";
+  const auto ago = time_of(instance, "last_used_s");
+  if (!ago) return "";
+  if (*ago < 1s) return "just now";
+  if (*ago < 1min) return fmt::format("{} s ago", *ago / 1s);
+  if (*ago < 1h) return fmt::format("{} min ago", *ago / 1min);
+  if (*ago < 24h) return fmt::format("{} h ago", *ago / 1h);
+  return fmt::format("{} d ago", *ago / 24h);
+}
+
+std::string next_text(const JsonFields& instance) {
+  std::string next = printable(instance.string_or("next", ""));
+  if (!instance.boolean("pinned").value_or(false)) return next;
+  return next.empty() ? "stays, pinned" : next + ", pinned";
+}
+
+std::string uptime(const JsonFields& instance) {
+  const auto time = time_of(instance, "uptime_s");
+  const bool runs = instance.integer_or("pid", 0) > 0;
+  return runs && time && *time > 0ms ? format_duration(*time) : "";
+}
+
+struct Cell {
+  Table::Column column;
+  std::string text;
+};
+
+std::vector<Cell> cells_of(const JsonFields& instance, bool wide) {
   const auto text = [&](std::string_view name) { return printable(instance.string_or(name, "")); };
-  table.add_row({text("model"), text("state"), text("engine"), text("backend"),
-                 number_or_nothing(instance, "pid"), number_or_nothing(instance, "port"),
-                 uptime(instance), std::to_string(instance.integer_or("restarts", 0)),
-                 std::to_string(instance.integer_or("active_requests", 0))});
-  if (const auto error = instance.object("error")) {
-    table.add_note(terminal.dim(printable(error->string_or("message", ""))));
+  std::vector<Cell> cells{{{"MODEL"}, text("model")}, {{"STATE"}, text("state")}};
+  if (wide) cells.push_back({{"ENGINE"}, text("engine")});
+  cells.push_back({{"BACKEND"}, text("backend")});
+  if (wide) {
+    cells.push_back({{"PID", Align::kRight}, number_or_nothing(instance, "pid")});
+    // Of an engine that is gone, too.
+    const bool runs = instance.integer_or("pid", 0) > 0;
+    cells.push_back({{"PORT", Align::kRight}, runs ? number_or_nothing(instance, "port") : ""});
+    cells.push_back({{"UPTIME", Align::kRight}, uptime(instance)});
+    cells.push_back(
+        {{"RESTARTS", Align::kRight}, std::to_string(instance.integer_or("restarts", 0))});
   }
+  cells.push_back({{"MEMORY", Align::kRight}, memory_text(instance)});
+  cells.push_back({{"CONTEXT", Align::kRight}, number_or_nothing(instance, "n_ctx")});
+  cells.push_back({{"REQUESTS", Align::kRight}, requests_text(instance)});
+  cells.push_back({{"LAST USED", Align::kRight}, last_used(instance)});
+  cells.push_back({{"NEXT"}, next_text(instance)});
+  return cells;
+}
+
+Table table_of(const std::vector<JsonFields>& instances, const Terminal& terminal, bool wide) {
+  std::vector<Table::Column> columns;
+  for (Cell& cell : cells_of(instances.front(), wide)) columns.push_back(std::move(cell.column));
+  Table table(std::move(columns));
+  for (const JsonFields& instance : instances) {
+    std::vector<std::string> row;
+    for (Cell& cell : cells_of(instance, wide)) row.push_back(std::move(cell.text));
+    table.add_row(std::move(row));
+    if (const auto error = instance.object("error")) {
+      table.add_note(terminal.dim(printable(error->string_or("message", ""))));
+    }
+  }
+  return table;
+}
+
+// "system memory: 3.1 of 20 GiB for models (1 GiB promised)"
+std::string pool_line(const JsonFields& pool) {
+  const std::uint64_t promised = bytes_of(pool, "promised");
+  return fmt::format("{}: {} for models{}\n", printable(pool.string_or("name", "")),
+                     part_of(bytes_of(pool, "used"), bytes_of(pool, "budget")),
+                     promised > 0 ? fmt::format(" ({} promised)", format_memory(promised)) : "");
 }
 
 }  // namespace
 
-Result<std::string> format_instances(const boost::json::value& reply, const Terminal& terminal) {
-  using Align = Table::Align;
+Result<std::string> format_instances(const boost::json::value& reply, const Terminal& terminal,
+                                     bool wide) {
   YOKE_TRY(const JsonFields body, JsonFields::of(reply));
   YOKE_TRY(const std::vector<JsonFields> instances, body.objects("instances"));
   if (instances.empty()) return std::string("No models are configured.\n");
-  Table table({{"MODEL"},
-               {"STATE"},
-               {"ENGINE"},
-               {"BACKEND"},
-               {"PID", Align::kRight},
-               {"PORT", Align::kRight},
-               {"UPTIME", Align::kRight},
-               {"RESTARTS", Align::kRight},
-               {"REQUESTS", Align::kRight}});
-  for (const JsonFields& instance : instances) add_instance(table, instance, terminal);
-  return table.render(terminal);
+  std::string text = table_of(instances, terminal, wide).render(terminal);
+  // Older servers don't say it.
+  const auto pools = body.objects("memory");
+  if (!pools || pools->empty()) return text;
+  text += '\n';
+  for (const JsonFields& pool : *pools) text += pool_line(pool);
+  return text;
 }
 
 Result<void> ps(const PsOptions& options) {
   const Interrupts interrupts;
   YOKE_TRY(const ServerClient client, ServerClient::create(options.connect, &interrupts));
-  Call call{.target = "/yoke/v1/instances"};
+  Call call{.target = std::string(kInstancesTarget)};
   if (options.json) {
     YOKE_TRY(std::string text, client.fetch(std::move(call)));
     if (!text.ends_with('\n')) text += '\n';
@@ -69,7 +159,7 @@ Result<void> ps(const PsOptions& options) {
     return flush_stdout();
   }
   YOKE_TRY(const boost::json::value reply, client.fetch_json(std::move(call)));
-  YOKE_TRY(const std::string table, format_instances(reply, Terminal::of(stdout)));
+  YOKE_TRY(const std::string table, format_instances(reply, Terminal::of(stdout), options.wide));
   std::fputs(table.c_str(), stdout);
   return flush_stdout();
 }

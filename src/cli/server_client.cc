@@ -155,8 +155,9 @@ Error ServerClient::explain(Error error) const {
   return error;
 }
 
-Result<std::string> ServerClient::fetch(Call call) const {
-  auto body = run_blocking(fetch_body(request(call), call.timeouts, url_.text), interrupts_, {});
+Result<std::string> ServerClient::fetch(Call call, std::function<void()> on_tick) const {
+  auto body = run_blocking(fetch_body(request(call), call.timeouts, url_.text), interrupts_,
+                           std::move(on_tick));
   if (!body) return fail(explain(std::move(body.error())));
   return body;
 }

@@ -45,8 +45,9 @@ class ServerClient {
   const std::string& url() const { return url_.text; }
 
   // The body of a reply with status 200. kUnreachable, kCancelled after Ctrl-C, what
-  // error_of_reply() makes of an error status, and what http::send reports.
-  Result<std::string> fetch(Call call) const;
+  // error_of_reply() makes of an error status, and what http::send reports. `on_tick`: as in
+  // EventHandlers.
+  Result<std::string> fetch(Call call, std::function<void()> on_tick = {}) const;
   Result<boost::json::value> fetch_json(Call call) const;
 
   // A reply of server-sent events, until it ends.

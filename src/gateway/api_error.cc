@@ -1,14 +1,17 @@
 #include "gateway/api_error.h"
 
 #include <array>
+#include <optional>
 
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
 
 #include "base/json_fields.h"
+#include "config/config.h"
 #include "engines/install.h"
 #include "engines/model_file.h"
 #include "gateway/engine_error.h"
+#include "scheduler/effects.h"
 #include "supervisor/control_loop.h"
 #include "supervisor/instance.h"
 
@@ -28,11 +31,14 @@ constexpr std::array kStatuses{
     StatusOfCode{kWrongModelType, 400},
     StatusOfCode{kContextLengthExceeded, 400},
     StatusOfCode{kRefusedByEngine, 400},
+    StatusOfCode{config::kConfigInvalid, 400},
+    StatusOfCode{config::kConfigNotFound, 400},
+    StatusOfCode{config::kApiKeyRequired, 400},
     StatusOfCode{kInvalidApiKey, 401},
     StatusOfCode{kOriginNotAllowed, 403},
     StatusOfCode{kHostNotAllowed, 403},
     StatusOfCode{kNotFound, 404},
-    StatusOfCode{supervisor::kModelNotFound, 404},
+    StatusOfCode{scheduler::kModelNotFound, 404},
     StatusOfCode{kMethodNotAllowed, 405},
     StatusOfCode{http::kBodyTooLarge, 413},
     StatusOfCode{http::kHeaderTooLarge, 431},
@@ -42,11 +48,33 @@ constexpr std::array kStatuses{
     StatusOfCode{supervisor::kEngineFailed, 503},
     StatusOfCode{kEngineBroken, 503},
     StatusOfCode{kCannotContinue, 503},
-    StatusOfCode{supervisor::kModelLoading, 503},
+    StatusOfCode{scheduler::kModelLoading, 503},
+    // Not 429: it is the server that has too much to do, whoever asks.
+    StatusOfCode{scheduler::kModelBusy, 503},
+    StatusOfCode{scheduler::kModelTooLarge, 503},
+    StatusOfCode{scheduler::kBlockedByPin, 503},
+    StatusOfCode{scheduler::kModelUnloaded, 503},
     StatusOfCode{supervisor::kShuttingDown, 503},
     StatusOfCode{engines::kModelFileMissing, 503},
+    StatusOfCode{engines::kEngineNotFound, 503},
+    StatusOfCode{engines::kEngineUnusable, 503},
     StatusOfCode{engines::kModelFileInvalid, 503},
 };
+
+// Of an error that does not say when to try again.
+constexpr std::chrono::seconds kRetryAfter{5};
+
+// None if trying again is of no use as things are.
+std::optional<std::chrono::seconds> retry_after(int status, const Error& error) {
+  if (error.retry_after) {
+    if (*error.retry_after <= std::chrono::milliseconds(0)) return std::nullopt;
+    return std::chrono::ceil<std::chrono::seconds>(*error.retry_after);
+  }
+  if (error.code == scheduler::kModelTooLarge || error.code == scheduler::kBlockedByPin) {
+    return std::nullopt;
+  }
+  return status == 503 ? std::optional(kRetryAfter) : std::nullopt;
+}
 
 std::string_view type_of(int status) {
   if (status == 401) return "authentication_error";
@@ -79,7 +107,9 @@ std::string error_body(int status, const Error& error) {
 ErrorReply error_reply(const Error& error) {
   const int status = status_of(error.code);
   ErrorReply reply{{status, {{"Content-Type", "application/json"}}}, error_body(status, error)};
-  if (status == 503) reply.head.headers.set("Retry-After", "5");
+  if (const auto seconds = retry_after(status, error)) {
+    reply.head.headers.set("Retry-After", std::to_string(seconds->count()));
+  }
   if (status == 401) reply.head.headers.set("WWW-Authenticate", "Bearer");
   return reply;
 }

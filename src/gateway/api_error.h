@@ -33,7 +33,8 @@ struct ErrorReply {
   std::string body;
 };
 
-// With Retry-After or WWW-Authenticate where the status asks for one.
+// With WWW-Authenticate where the status asks for it, and with Retry-After where the error says
+// when to try again (a 503 that says nothing of it: 5 seconds).
 ErrorReply error_reply(const Error& error);
 
 }  // namespace yoke::gateway

@@ -9,7 +9,7 @@
 #include "base/json_fields.h"
 #include "engines/failure.h"
 #include "gateway/api_error.h"
-#include "supervisor/control_loop.h"
+#include "scheduler/effects.h"
 #include "supervisor/instance.h"
 
 namespace yoke::gateway {
@@ -25,7 +25,7 @@ constexpr std::array kRefusals{
     Refusal{"exceed_context_size_error", kContextLengthExceeded},
     Refusal{"invalid_request_error", kRefusedByEngine},
     Refusal{"not_supported_error", kNotSupported},
-    Refusal{"unavailable_error", supervisor::kModelLoading},
+    Refusal{"unavailable_error", scheduler::kModelLoading},
 };
 
 // llama-server's words, with status 500, for a text that an embedding model can't take in one

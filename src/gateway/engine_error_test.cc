@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "gateway/api_error.h"
-#include "supervisor/control_loop.h"
+#include "scheduler/effects.h"
 #include "supervisor/instance.h"
 
 namespace yoke::gateway {
@@ -18,7 +18,7 @@ TEST(EngineError, ReadsLlamaServersErrors) {
             kContextLengthExceeded);
   EXPECT_EQ(code(501, R"({"error":{"message":"x","type":"not_supported_error"}})"), kNotSupported);
   EXPECT_EQ(code(503, R"({"error":{"message":"Loading model","type":"unavailable_error"}})"),
-            supervisor::kModelLoading);
+            scheduler::kModelLoading);
   EXPECT_EQ(code(500, R"({"error":{"message":"x","type":"server_error"}})"), kEngineError);
 }
 
@@ -50,7 +50,7 @@ TEST(EngineError, TellsABrokenEngineFromABadRequest) {
   EXPECT_EQ(code(500, R"({"error":{"code":500,"message":"Context size has been exceeded."}})"),
             kEngineError);
   EXPECT_EQ(code(503, R"({"error":{"message":"Compute error.","type":"unavailable_error"}})"),
-            supervisor::kModelLoading);
+            scheduler::kModelLoading);
   EXPECT_EQ(status_of(kEngineBroken), 503);
 }
 

@@ -64,6 +64,17 @@ Result<void> can_go_on(const Delivery& delivery, const EngineRequest& request) {
   return {};
 }
 
+// What was saved of the conversation when the engine was stopped last, if anything was.
+io::Task<void> restore_context(const supervisor::ReadyEngine& engine,
+                               const EngineRequest& request) {
+  const char* target = request.kind == RouteKind::kChat         ? "/v1/chat/completions"
+                       : request.kind == RouteKind::kCompletion ? "/v1/completions"
+                                                                : nullptr;
+  if (!engine.contexts || target == nullptr) co_return;
+  auto restoring = engine.contexts->restore_for(target, request.body);
+  co_await std::move(restoring);
+}
+
 // Tells the client, in its stream if it has begun.
 io::Task<Result<void>> give_up(Delivery& delivery, const std::string& model, Error error) {
   if (!delivery.begun()) co_return fail(std::move(error));
@@ -116,19 +127,24 @@ Error cut_short(const std::string& model, const Error& why) {
 
 io::Task<Result<void>> answer(Delivery& delivery, supervisor::ControlLoop& control,
                               std::string model, EngineRequest request, FailoverLimits limits) {
-  std::uint64_t failed_start = 0;
+  supervisor::AdmitOptions asking;
+  const auto arrived = Clock::now();
   auto may_wait = limits.start;
   Error problem{kInternal, "No engine was asked."};
   for (int tried = 1;; ++tried) {
     const std::size_t said_before = delivery.sent().text_events();
     const auto asked = Clock::now();
-    auto waiting = control.await_ready(model, may_wait, failed_start);
-    auto ready = co_await std::move(waiting);
+    asking.deadline = asked + may_wait;
+    auto waiting = control.admit(model, asking);
+    auto admission = co_await std::move(waiting);
     may_wait = std::max(may_wait - since(asked), 0ms);
-    if (!ready) {
-      problem = std::move(ready.error());
+    if (!admission) {
+      problem = std::move(admission.error());
       break;
     }
+    const supervisor::ReadyEngine* const ready = &admission->engine;
+    auto restoring = restore_context(*ready, request);
+    co_await std::move(restoring);
     auto preparing = next_attempt(*ready, model, request, delivery.sent());
     auto attempt = co_await std::move(preparing);
     if (!attempt) {
@@ -160,7 +176,8 @@ io::Task<Result<void>> answer(Delivery& delivery, supervisor::ControlLoop& contr
     }
     log::info("Model {}: an answer goes on with the next engine.", model);
     delivery.metrics().count_survival(delivery.sent().begun());
-    failed_start = ready->start;
+    asking.failed_start = ready->start;
+    asking.since = arrived;  // It keeps its turn.
     if (delivery.sent().text_events() != said_before) may_wait = limits.start;
   }
   auto giving_up = give_up(delivery, model, std::move(problem));

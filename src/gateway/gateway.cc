@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "base/log.h"
+#include "base/published.h"
 #include "gateway/access.h"
 #include "gateway/admin.h"
 #include "gateway/api_error.h"
@@ -19,6 +20,7 @@
 #include "gateway/request_fields.h"
 #include "http/server.h"
 #include "io/wait_for_one.h"
+#include "scheduler/effects.h"
 
 namespace yoke::gateway {
 namespace {
@@ -76,7 +78,9 @@ std::string health_json(const RouteTable& table) {
     const std::string_view state = supervisor::name_of(route.state);
     models[route.model] = json::string_view(state.data(), state.size());
     failed = failed || route.state == InstanceState::kFailed;
-    loading = loading || (route.state != InstanceState::kReady && !failed);
+    // One that is not loaded is as well as one that is: it comes when it is asked for.
+    loading = loading || route.state == InstanceState::kStarting ||
+              route.state == InstanceState::kChecking;
   }
   json::object body;
   body["status"] = failed ? "degraded" : loading ? "loading" : "ok";
@@ -85,8 +89,35 @@ std::string health_json(const RouteTable& table) {
 }
 
 std::string_view allowed_methods(std::string_view path, RouteKind kind) {
-  if (kind != RouteKind::kOther) return "POST";
+  if (kind != RouteKind::kOther || path == kReloadPath || command_at(path)) return "POST";
   return path == kQuarantinePath ? "GET, HEAD, DELETE" : "GET, HEAD";
+}
+
+Result<void> check_post(const http::RequestHead& request) {
+  if (request.method == "POST") return {};
+  return fail(kMethodNotAllowed, fmt::format("{} takes POST only.", request.path()));
+}
+
+// What can be changed while the gateway runs. A request keeps what it began with.
+struct Settings {
+  explicit Settings(const config::ServerConfig& server)
+      : config(server), rules{server.api_key, server.allowed_origins} {}
+  config::ServerConfig config;
+  AccessRules rules;
+};
+
+http::Headers cors_headers(const AccessRules& rules, const http::RequestHead& request) {
+  http::Headers headers;
+  const std::string origin = allowed_origin(rules, request);
+  if (origin.empty()) return headers;
+  headers.set("Access-Control-Allow-Origin", origin);
+  headers.set("Vary", "Origin");
+  if (request.method == "OPTIONS") {
+    headers.set("Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS");
+    headers.set("Access-Control-Allow-Headers", "Authorization, Content-Type, X-Api-Key");
+    headers.set("Access-Control-Max-Age", "3600");
+  }
+  return headers;
 }
 
 // kWrongModelType if this kind of model can't answer this kind of request.
@@ -104,49 +135,43 @@ Result<void> check_type(const Route& route, RouteKind kind) {
 }  // namespace
 
 struct Gateway::Impl {
-  Impl(supervisor::ControlLoop& control_loop, const config::ServerConfig& server_config)
+  Impl(supervisor::ControlLoop& control_loop, const config::ServerConfig& server_config,
+       GatewayHooks gateway_hooks)
       : control(control_loop),
-        config(server_config),
-        rules{config.api_key, config.allowed_origins},
+        hooks(std::move(gateway_hooks)),
+        present(Settings(server_config)),
         started(std::chrono::duration_cast<std::chrono::seconds>(
                     std::chrono::system_clock::now().time_since_epoch())
                     .count()) {}
 
   io::Task<void> handle(http::Exchange& exchange);
-  io::Task<Result<void>> dispatch(http::Exchange& exchange, RouteKind& kind, int& status);
-  io::Task<Result<void>> serve_model(http::Exchange& exchange, RouteKind kind);
-  io::Task<Result<void>> forward(http::Exchange& exchange, std::string model,
-                                 EngineRequest request);
+  io::Task<Result<void>> dispatch(http::Exchange& exchange, const Settings& settings,
+                                  RouteKind& kind, int& status);
+  io::Task<Result<void>> serve_model(http::Exchange& exchange, const Settings& settings,
+                                     RouteKind kind);
+  io::Task<Result<void>> forward(http::Exchange& exchange, const Settings& settings,
+                                 std::string model, EngineRequest request);
+  io::Task<Result<void>> serve_logs(http::Exchange& exchange, http::Headers extra_headers);
+  io::Task<Result<std::string>> text_for(http::Exchange& exchange, const Settings& settings);
+  io::Task<Result<std::string>> run_command(http::Exchange& exchange, const Settings& settings,
+                                            Command command);
+  io::Task<Result<std::string>> reload(http::Exchange& exchange);
   Result<std::string> page(const http::RequestHead& request) const;
   Result<std::string> models_page(std::string_view path, const RouteTable& table) const;
-  http::Headers cors_headers(const http::RequestHead& request) const;
 
   supervisor::ControlLoop& control;
-  const config::ServerConfig config;
-  const AccessRules rules;
+  const GatewayHooks hooks;
+  Published<Settings> present;
   const std::int64_t started;  // Unix time.
   Metrics metrics;
   std::unique_ptr<http::Server> server;
 };
 
-http::Headers Gateway::Impl::cors_headers(const http::RequestHead& request) const {
-  http::Headers headers;
-  const std::string origin = allowed_origin(rules, request);
-  if (origin.empty()) return headers;
-  headers.set("Access-Control-Allow-Origin", origin);
-  headers.set("Vary", "Origin");
-  if (request.method == "OPTIONS") {
-    headers.set("Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS");
-    headers.set("Access-Control-Allow-Headers", "Authorization, Content-Type, X-Api-Key");
-    headers.set("Access-Control-Max-Age", "3600");
-  }
-  return headers;
-}
-
 io::Task<void> Gateway::Impl::handle(http::Exchange& exchange) {
+  const std::shared_ptr<const Settings> settings = present.get();
   RouteKind kind = RouteKind::kOther;
   int status = 200;
-  auto dispatching = dispatch(exchange, kind, status);
+  auto dispatching = dispatch(exchange, *settings, kind, status);
   const auto done = co_await std::move(dispatching);
   if (!done && done.error().code == http::kPeerClosed) {
     metrics.count_client_gone();
@@ -159,7 +184,7 @@ io::Task<void> Gateway::Impl::handle(http::Exchange& exchange) {
     if (status == 405) {
       reply.head.headers.set("Allow", allowed_methods(exchange.request().path(), kind));
     }
-    for (const auto& header : cors_headers(exchange.request())) {
+    for (const auto& header : cors_headers(settings->rules, exchange.request())) {
       reply.head.headers.set(header.name, header.value);
     }
     if (!exchange.reply_begun()) {
@@ -169,53 +194,100 @@ io::Task<void> Gateway::Impl::handle(http::Exchange& exchange) {
   metrics.count_request(kind, status);
 }
 
-io::Task<Result<void>> Gateway::Impl::dispatch(http::Exchange& exchange, RouteKind& kind,
-                                               int& status) {
+io::Task<Result<void>> Gateway::Impl::dispatch(http::Exchange& exchange, const Settings& settings,
+                                               RouteKind& kind, int& status) {
   const http::RequestHead& request = exchange.request();
   const std::string_view path = request.path();
-  YOKE_CO_CHECK(check_access(rules, request));
+  YOKE_CO_CHECK(check_access(settings.rules, request));
   if (request.method == "OPTIONS") {
     status = 204;
-    http::ResponseHead head{204, cors_headers(request)};
+    http::ResponseHead head{204, cors_headers(settings.rules, request)};
     co_return co_await exchange.reply(std::move(head), std::string());
   }
   for (const ModelRoute& route : kModelRoutes) {
     if (path != route.path) continue;
     kind = route.kind;
-    if (request.method != "POST") {
-      co_return fail(kMethodNotAllowed, fmt::format("{} takes POST only.", path));
-    }
-    auto serving = serve_model(exchange, kind);
+    YOKE_CO_CHECK(check_post(request));
+    auto serving = serve_model(exchange, settings, kind);
     co_return co_await std::move(serving);
   }
   if (path == "/yoke/v1/logs" && request.method == "GET") {
-    // Beside the watch for the client, because the stream may have nothing to send for long.
-    auto logs = reply_with_logs(exchange, control, cors_headers(request));
-    auto watching = exchange.client_gone();
-    auto outcome = co_await io::wait_for_one(std::move(logs), std::move(watching));
-    if (outcome.index() == 0) co_return std::move(std::get<0>(outcome));
-    co_return Result<void>{};
+    auto logs = serve_logs(exchange, cors_headers(settings.rules, request));
+    co_return co_await std::move(logs);
   }
-  std::string text;
-  if (path == kExplainPath || path == kQuarantinePath) {
-    auto asking = path == kExplainPath ? explain(control, request) : quarantine(control, request);
-    YOKE_CO_TRY(text, co_await std::move(asking));
-  } else {
-    YOKE_CO_TRY(text, page(request));
-  }
-  http::ResponseHead head{200, cors_headers(request)};
+  auto writing = text_for(exchange, settings);
+  YOKE_CO_TRY(std::string text, co_await std::move(writing));
+  http::ResponseHead head{200, cors_headers(settings.rules, request)};
   head.headers.set("Content-Type", path == "/metrics" ? "text/plain; version=0.0.4; charset=utf-8"
                                                       : "application/json");
   co_return co_await exchange.reply(std::move(head), std::move(text));
+}
+
+io::Task<Result<void>> Gateway::Impl::serve_logs(http::Exchange& exchange,
+                                                 http::Headers extra_headers) {
+  // Beside the watch for the client, because the stream may have nothing to send for long.
+  auto logs = reply_with_logs(exchange, control, std::move(extra_headers));
+  auto watching = exchange.client_gone();
+  auto outcome = co_await io::wait_for_one(std::move(logs), std::move(watching));
+  if (outcome.index() == 0) co_return std::move(std::get<0>(outcome));
+  co_return Result<void>{};
+}
+
+// What is answered as one text.
+io::Task<Result<std::string>> Gateway::Impl::text_for(http::Exchange& exchange,
+                                                      const Settings& settings) {
+  const http::RequestHead& request = exchange.request();
+  const std::string_view path = request.path();
+  if (const auto command = command_at(path)) {
+    auto running = run_command(exchange, settings, *command);
+    co_return co_await std::move(running);
+  }
+  if (path == kReloadPath) {
+    auto reloading = reload(exchange);
+    co_return co_await std::move(reloading);
+  }
+  if (path == kInstancesPath || path == kExplainPath || path == kQuarantinePath) {
+    auto asking = path == kInstancesPath ? instances(control, request)
+                  : path == kExplainPath ? explain(control, request)
+                                         : quarantine(control, request);
+    co_return co_await std::move(asking);
+  }
+  co_return page(request);
+}
+
+io::Task<Result<std::string>> Gateway::Impl::run_command(http::Exchange& exchange,
+                                                         const Settings& settings,
+                                                         Command command) {
+  YOKE_CO_CHECK(check_post(exchange.request()));
+  auto reading = exchange.read_body(kMaxAdminBody);
+  YOKE_CO_TRY(const std::string body, co_await std::move(reading));
+  YOKE_CO_TRY(CommandRequest request, read_command(body));
+  auto work = carry_out(control, command, std::move(request), settings.config.start_timeout);
+  auto watching = exchange.client_gone();
+  auto outcome = co_await io::wait_for_one(std::move(work), std::move(watching));
+  if (outcome.index() == 1) co_return fail(http::kPeerClosed, "The client left.");
+  co_return std::move(std::get<0>(outcome));
+}
+
+// Goes on to its end when the client leaves, as it is all or nothing.
+io::Task<Result<std::string>> Gateway::Impl::reload(http::Exchange& exchange) {
+  YOKE_CO_CHECK(check_post(exchange.request()));
+  auto reading = exchange.read_body(kMaxAdminBody);
+  YOKE_CO_CHECK(co_await std::move(reading));
+  if (!hooks.reload) {
+    co_return fail(kNotSupported, "This server can't read its configuration again.");
+  }
+  auto reloading = hooks.reload();
+  YOKE_CO_TRY(const ReloadReport report, co_await std::move(reloading));
+  co_return reload_json(report);
 }
 
 // What a GET answers out of the published state.
 Result<std::string> Gateway::Impl::page(const http::RequestHead& request) const {
   const std::string_view path = request.path();
   const auto table = control.routes();
-  const bool known = path == "/health" || path == "/metrics" || path == "/yoke/v1/instances" ||
-                     path == "/yoke/v1/logs" || path == kModelsPath ||
-                     path.starts_with(std::string(kModelsPath) + "/");
+  const bool known = path == "/health" || path == "/metrics" || path == "/yoke/v1/logs" ||
+                     path == kModelsPath || path.starts_with(std::string(kModelsPath) + "/");
   if (!known) {
     return fail(kNotFound, fmt::format("There is nothing at {}.", path),
                 "The API is at /v1/chat/completions, /v1/completions, /v1/embeddings and "
@@ -226,7 +298,6 @@ Result<std::string> Gateway::Impl::page(const http::RequestHead& request) const 
   }
   if (path == "/health") return health_json(*table);
   if (path == "/metrics") return metrics.text(*table);
-  if (path == "/yoke/v1/instances") return instances_json(*table);
   return models_page(path, *table);
 }
 
@@ -243,14 +314,15 @@ Result<std::string> Gateway::Impl::models_page(std::string_view path,
   const std::string name = decoded ? decoded->decode() : std::string(encoded);
   const Route* route = table.find(name);
   if (route == nullptr) {
-    return fail(supervisor::kModelNotFound, fmt::format("There is no model '{}' here.", name),
+    return fail(scheduler::kModelNotFound, fmt::format("There is no model '{}' here.", name),
                 "GET /v1/models lists the models there are.");
   }
   return json::serialize(model_json(*route, started));
 }
 
-io::Task<Result<void>> Gateway::Impl::serve_model(http::Exchange& exchange, RouteKind kind) {
-  auto reading = exchange.read_body();
+io::Task<Result<void>> Gateway::Impl::serve_model(http::Exchange& exchange,
+                                                  const Settings& settings, RouteKind kind) {
+  auto reading = exchange.read_body(settings.config.max_request_bytes);
   auto read = co_await std::move(reading);
   if (!read) {
     Error& error = read.error();
@@ -269,33 +341,34 @@ io::Task<Result<void>> Gateway::Impl::serve_model(http::Exchange& exchange, Rout
   const Route* route = table->find(*fields.model);
   const auto engine = route != nullptr ? route->kind : engines::EngineKind::kLlamaCpp;
   EngineRequest request = make_engine_request(kind, engine, fields, std::move(body));
-  auto work = forward(exchange, *fields.model, std::move(request));
+  auto work = forward(exchange, settings, *fields.model, std::move(request));
   auto watching = exchange.client_gone();
   auto outcome = co_await io::wait_for_one(std::move(work), std::move(watching));
   if (outcome.index() == 1) co_return fail(http::kPeerClosed, "The client left.");
   co_return std::move(std::get<0>(outcome));
 }
 
-io::Task<Result<void>> Gateway::Impl::forward(http::Exchange& exchange, std::string model,
-                                              EngineRequest request) {
+io::Task<Result<void>> Gateway::Impl::forward(http::Exchange& exchange, const Settings& settings,
+                                              std::string model, EngineRequest request) {
   const auto table = control.routes();
   std::optional<ActiveRequest> active;
   if (const Route* route = table->find(model)) {
     YOKE_CO_CHECK(check_type(*route, request.kind));
     active.emplace(route->load);
   }
-  const FailoverLimits limits{config.start_timeout,
-                              {config.first_byte_timeout, config.idle_timeout}};
-  Delivery delivery(exchange, cors_headers(exchange.request()), metrics);
+  const FailoverLimits limits{settings.config.start_timeout,
+                              {settings.config.first_byte_timeout, settings.config.idle_timeout}};
+  Delivery delivery(exchange, cors_headers(settings.rules, exchange.request()), metrics);
   auto answering = answer(delivery, control, std::move(model), std::move(request), limits);
   co_return co_await std::move(answering);
 }
 
 Result<std::unique_ptr<Gateway>> Gateway::start(io::ContextPool& pool,
                                                 supervisor::ControlLoop& control,
-                                                const config::ServerConfig& config) {
+                                                const config::ServerConfig& config,
+                                                GatewayHooks hooks) {
   YOKE_CHECK(config::check_exposure(config));
-  auto impl = std::make_unique<Impl>(control, config);
+  auto impl = std::make_unique<Impl>(control, config, std::move(hooks));
   http::ServerOptions options;
   options.address = config.host;
   options.port = config.port;
@@ -313,6 +386,19 @@ Result<std::unique_ptr<Gateway>> Gateway::start(io::ContextPool& pool,
 Gateway::Gateway(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Gateway::~Gateway() = default;
 std::uint16_t Gateway::port() const { return impl_->server->port(); }
+
+void Gateway::reconfigure(const config::ServerConfig& config) {
+  const auto before = impl_->present.get();
+  config::ServerConfig next = config;
+  next.host = before->config.host;  // Where it listens.
+  next.port = before->config.port;
+  if (!config::check_exposure(next)) {
+    log::warning("The API key stays until the restart: without one, other machines could use {}.",
+                 next.host);
+    next.api_key = before->config.api_key;
+  }
+  impl_->present.set(Settings(next));
+}
 
 void Gateway::stop(std::chrono::milliseconds grace) {
   impl_->control.end_waits();  // The grace is for answers, not for those who wait for one.

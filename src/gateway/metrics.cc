@@ -51,6 +51,48 @@ void simple(std::string& out, std::string_view name, std::string_view type, std:
   fmt::format_to(std::back_inserter(out), "{} {}\n", name, value);
 }
 
+// One line per model.
+template <class Get>
+void per_model(std::string& out, const supervisor::RouteTable& table, std::string_view name,
+               std::string_view type, std::string_view help, Get get) {
+  describe(out, name, type, help);
+  for (const auto& route : table.routes) {
+    fmt::format_to(std::back_inserter(out), "{}{{model=\"{}\"}} {}\n", name, label(route.model),
+                   get(route));
+  }
+}
+
+void add_models(std::string& out, const supervisor::RouteTable& table) {
+  using supervisor::Route;
+  describe(out, "yoke_instance_ready", "gauge", "1 if the model's engine is ready.");
+  for (const auto& route : table.routes) {
+    fmt::format_to(std::back_inserter(out), "yoke_instance_ready{{model=\"{}\",state=\"{}\"}} {}\n",
+                   label(route.model), supervisor::name_of(route.state),
+                   route.state == supervisor::InstanceState::kReady ? 1 : 0);
+  }
+  per_model(out, table, "yoke_instance_restarts_total", "counter",
+            "Starts of the engine after a failure.", [](const Route& r) { return r.restarts; });
+  per_model(out, table, "yoke_model_loads_total", "counter", "How often the model became ready.",
+            [](const Route& r) { return r.loads; });
+  per_model(out, table, "yoke_model_evictions_total", "counter",
+            "How often another model took the model's place in memory.",
+            [](const Route& r) { return r.evictions; });
+  describe(
+      out, "yoke_model_memory_bytes", "gauge",
+      "Memory of the model: planned, and really held by its engine (0 while it is not loaded).");
+  for (const auto& route : table.routes) {
+    for (const auto& [kind, bytes] :
+         {std::pair("planned", route.planned_bytes), std::pair("held", route.held_bytes)}) {
+      fmt::format_to(std::back_inserter(out),
+                     "yoke_model_memory_bytes{{model=\"{}\",kind=\"{}\"}} {}\n", label(route.model),
+                     kind, bytes);
+    }
+  }
+  per_model(out, table, "yoke_requests_active", "gauge",
+            "Requests that the model answers, or that wait for it.",
+            [](const Route& r) { return r.load->active_requests.load(std::memory_order_relaxed); });
+}
+
 // The second field of /proc/self/statm: resident pages.
 std::uint64_t resident_bytes() {
   std::ifstream statm("/proc/self/statm");
@@ -152,22 +194,7 @@ std::string Metrics::text(const supervisor::RouteTable& table) const {
   simple(out, "yoke_cut_streams_total", "counter", "Answers that ended with an error event.",
          sum([](const Shard& s) -> const Counter& { return s.cut_streams; }));
 
-  describe(out, "yoke_instance_ready", "gauge", "1 if the model's engine is ready.");
-  for (const auto& route : table.routes) {
-    fmt::format_to(to, "yoke_instance_ready{{model=\"{}\",state=\"{}\"}} {}\n", label(route.model),
-                   supervisor::name_of(route.state),
-                   route.state == supervisor::InstanceState::kReady ? 1 : 0);
-  }
-  describe(out, "yoke_instance_restarts_total", "counter", "Starts of the engine after a failure.");
-  for (const auto& route : table.routes) {
-    fmt::format_to(to, "yoke_instance_restarts_total{{model=\"{}\"}} {}\n", label(route.model),
-                   route.restarts);
-  }
-  describe(out, "yoke_requests_active", "gauge", "Requests that the model answers or queues now.");
-  for (const auto& route : table.routes) {
-    fmt::format_to(to, "yoke_requests_active{{model=\"{}\"}} {}\n", label(route.model),
-                   route.load->active_requests.load(std::memory_order_relaxed));
-  }
+  add_models(out, table);
   simple(out, "process_resident_memory_bytes", "gauge", "Memory of Yoke itself, without engines.",
          resident_bytes());
   return out;

@@ -46,6 +46,29 @@ TEST(Metrics, TheHistogramIsCumulative) {
   EXPECT_THAT(text, HasSubstr("yoke_first_byte_seconds_count 3\n"));
 }
 
+TEST(Metrics, CountsWhatBecameOfModels) {
+  const auto metrics = std::make_unique<Metrics>();
+  supervisor::RouteTable table;
+  supervisor::Route route;
+  route.model = "chat";
+  route.state = supervisor::InstanceState::kReady;
+  route.restarts = 1;
+  route.loads = 5;
+  route.evictions = 3;
+  route.planned_bytes = 2000;
+  route.held_bytes = 1500;
+  route.load->active_requests = 2;
+  table.routes.push_back(route);
+  const std::string text = metrics->text(table);
+  EXPECT_THAT(text, HasSubstr("yoke_instance_ready{model=\"chat\",state=\"ready\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("yoke_instance_restarts_total{model=\"chat\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("yoke_model_loads_total{model=\"chat\"} 5\n"));
+  EXPECT_THAT(text, HasSubstr("yoke_model_evictions_total{model=\"chat\"} 3\n"));
+  EXPECT_THAT(text, HasSubstr("memory_bytes{model=\"chat\",kind=\"planned\"} 2000\n"));
+  EXPECT_THAT(text, HasSubstr("memory_bytes{model=\"chat\",kind=\"held\"} 1500\n"));
+  EXPECT_THAT(text, HasSubstr("yoke_requests_active{model=\"chat\"} 2\n"));
+}
+
 TEST(Metrics, EscapesModelNames) {
   const auto metrics = std::make_unique<Metrics>();
   supervisor::RouteTable table;

@@ -201,16 +201,16 @@ io::Task<Result<std::size_t>> Connection::Impl::read_piece(std::span<char> into)
   co_return std::size_t{0};
 }
 
-io::Task<Result<std::string>> Connection::read_body() {
+io::Task<Result<std::string>> Connection::read_body(std::optional<std::uint64_t> max_bytes) {
   Impl& impl = *impl_;
+  const std::uint64_t limit = max_bytes.value_or(impl.options.max_body_bytes);
   const auto announced = impl.parser->content_length();
-  const auto too_large = [&impl] {
+  const auto too_large = [&impl, limit] {
     impl.keep_alive = false;
     impl.unread_input = true;
-    return fail(kBodyTooLarge, fmt::format("The request's body is larger than {} bytes.",
-                                           impl.options.max_body_bytes));
+    return fail(kBodyTooLarge, fmt::format("The request's body is larger than {} bytes.", limit));
   };
-  if (announced && *announced > impl.options.max_body_bytes) co_return too_large();
+  if (announced && *announced > limit) co_return too_large();
   if (std::exchange(impl.continue_wanted, false) && impl.buffer.size() == 0 &&
       !impl.parser->is_done()) {
     static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
@@ -223,7 +223,7 @@ io::Task<Result<std::string>> Connection::read_body() {
   while (true) {
     YOKE_CO_TRY(const std::size_t got, co_await impl.read_piece(piece));
     if (got == 0) co_return body;
-    if (body.size() + got > impl.options.max_body_bytes) co_return too_large();
+    if (body.size() + got > limit) co_return too_large();
     body.append(piece.data(), got);
   }
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -29,7 +30,7 @@ class Connection {
 
   // The calls of Exchange.
   const RequestHead& request() const;
-  io::Task<Result<std::string>> read_body();
+  io::Task<Result<std::string>> read_body(std::optional<std::uint64_t> max_bytes);
   io::Task<Result<void>> begin_reply(ResponseHead head);
   io::Task<Result<void>> write(std::string_view piece);
   io::Task<Result<void>> end_reply();

@@ -195,7 +195,9 @@ void Server::stop(std::chrono::milliseconds grace) {
 
 // The calls of Exchange go to its connection.
 const RequestHead& Exchange::request() const { return connection_.request(); }
-io::Task<Result<std::string>> Exchange::read_body() { return connection_.read_body(); }
+io::Task<Result<std::string>> Exchange::read_body(std::optional<std::uint64_t> max_bytes) {
+  return connection_.read_body(max_bytes);
+}
 io::Task<Result<void>> Exchange::reply(ResponseHead head, std::string body) {
   return connection_.reply(std::move(head), std::move(body));
 }

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -46,9 +47,9 @@ class Exchange {
 
   const RequestHead& request() const;
 
-  // The whole body. kBodyTooLarge over ServerOptions::max_body_bytes, kBadRequest, kTimeout,
-  // kPeerClosed.
-  io::Task<Result<std::string>> read_body();
+  // The whole body. kBodyTooLarge over `max_bytes` (none: ServerOptions::max_body_bytes),
+  // kBadRequest, kTimeout, kPeerClosed.
+  io::Task<Result<std::string>> read_body(std::optional<std::uint64_t> max_bytes = std::nullopt);
 
   // A whole reply at once.
   io::Task<Result<void>> reply(ResponseHead head, std::string body);

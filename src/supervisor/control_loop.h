@@ -1,12 +1,12 @@
-// ControlLoop: the one thread that owns all state about models and instances. Other threads read
-// the route table it publishes, and call it with tasks that run on its thread.
-// Owned by main, which stops it before it goes.
+// ControlLoop: the one thread that owns all state about models and instances. It tells the
+// scheduler what happens and does what that decides. Other threads read the route table that it
+// publishes, and call it with tasks that run on its thread. Owned by main, which stops it before it
+// goes.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -14,59 +14,53 @@
 #include "base/result.h"
 #include "config/config.h"
 #include "hardware/machine.h"
-#include "http/client.h"
 #include "io/task.h"
 #include "store/store.h"
+#include "supervisor/admission.h"
 #include "supervisor/explanation.h"
+#include "supervisor/instance_logs.h"
+#include "supervisor/reload.h"
+#include "supervisor/residency.h"
+#include "supervisor/residents.h"
 #include "supervisor/route_table.h"
 
 namespace yoke::supervisor {
 
-// Errors of await_ready.
-inline constexpr ErrorCode kModelNotFound{"model_not_found"};
-inline constexpr ErrorCode kModelLoading{"model_loading"};
-inline constexpr ErrorCode kShuttingDown{"shutting_down"};
-
-// A line of an engine's output.
-struct LogEntry {
-  std::string model;
-  std::uint64_t seq = 0;  // Counts the lines of this model.
-  std::chrono::system_clock::time_point time;
-  std::string line;
-};
-
-// The lines that a reader of logs has seen: the last number by model.
-using LogCursor = std::map<std::string, std::uint64_t>;
-
-// An engine that answers.
-struct ReadyEngine {
-  http::Endpoint endpoint;
-  std::string key{};  // That it asks for; secret.
-  engines::EngineKind kind = engines::EngineKind::kLlamaCpp;
-  std::uint64_t start = 0;  // Route::start of its process.
-  std::shared_ptr<InstanceLoad> load{};
-};
-
 class ControlLoop {
  public:
-  // Finds the engines and asks them what they can do; `detect` is called if the choice between them
-  // needs it. Blocks for the moment that takes. kEngineNotFound; kEngineUnusable or kSpawnFailed if
-  // none can be used.
-  static Result<std::unique_ptr<ControlLoop>> start(const config::Config& config,
-                                                    std::function<hardware::Machine()> detect);
+  // Looks at this machine; for GPUs only where it is asked to.
+  using Detect = std::function<hardware::Machine(bool gpus)>;
 
-  // Begins to start every model of the configuration. Once.
+  // Finds the engines and asks them what they can do, and plans the models' memory. Blocks for the
+  // moment that takes. kEngineNotFound; kEngineUnusable or kSpawnFailed if none can be used.
+  static Result<std::unique_ptr<ControlLoop>> start(const config::Config& config, Detect detect);
+
+  // Begins to load models. Once.
   void launch();
   ~ControlLoop();
 
   // The present state; any thread.
   std::shared_ptr<const RouteTable> routes() const;
 
-  // Where the model answers, once it does. Any thread. kModelNotFound with the nearest name; the
-  // reason if it has failed for good; kModelLoading after `limit`. `failed_start`: the process that
-  // broke an answer off just now. If it died, as is likely, its end is waited for.
-  io::Task<Result<ReadyEngine>> await_ready(std::string model, std::chrono::milliseconds limit,
-                                            std::uint64_t failed_start = 0);
+  // A place at the model's engine, as soon as it is loaded and it is this request's turn. Any
+  // thread. kModelNotFound with the nearest name, the reason if the model can't be loaded, and what
+  // scheduler/effects.h says. Cancel it when the client leaves.
+  io::Task<Result<Admission>> admit(std::string model, AdmitOptions options);
+
+  // What memory the models have, and what will happen to them next. Any thread.
+  io::Task<Result<Residency>> residency();
+
+  // The user's commands. Any thread; kModelNotFound. They return when they are under way: `load`
+  // without waiting for the engine, `unload` without waiting for its end.
+  io::Task<Result<void>> load(std::string model);
+  io::Task<Result<void>> unload(std::string model);
+  io::Task<Result<void>> pin(std::string model);
+  io::Task<Result<void>> unpin(std::string model);
+
+  // Takes over another configuration: engines whose options changed start anew once nothing is
+  // being answered, the others run on. What of [server] and [contexts] changed is not looked at.
+  // Nothing changes after an error. Any thread. As start().
+  io::Task<Result<Reload>> reload(config::Config config);
 
   // The lines beyond the cursor, of one model or of all (empty name), oldest first, and moves the
   // cursor. If there is none, waits for one, `limit` at most. Any thread. kModelNotFound,
@@ -99,8 +93,8 @@ class ControlLoop {
 
  private:
   struct Impl;
-  explicit ControlLoop(std::unique_ptr<Impl> impl);
-  std::unique_ptr<Impl> impl_;
+  explicit ControlLoop(std::shared_ptr<Impl> impl);
+  std::shared_ptr<Impl> impl_;  // Places that are given back late keep it.
 };
 
 }  // namespace yoke::supervisor

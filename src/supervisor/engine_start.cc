@@ -16,7 +16,10 @@ namespace {
 using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 
-constexpr auto kHealthInterval = 15ms;
+// A small model is there after a quarter of a second, of which each look may lose an interval.
+constexpr auto kFirstInterval = 4ms;
+constexpr auto kLaterInterval = 15ms;
+constexpr auto kFirstLooks = 3s;
 constexpr std::size_t kKeyBytes = 24;
 
 // A port that is free now. Somebody may take it before the engine does; that is a failure class.
@@ -66,7 +69,7 @@ Result<StartedEngine> start_engine(boost::asio::any_io_executor executor, const 
   started.key = random_hex(kKeyBytes);
   YOKE_TRY(engines::CommandLine command,
            engines::command_line({start.engine.install, start.engine.capabilities, start.options,
-                                  start.alias, port, started.key, start.machine}));
+                                  start.alias, port, started.key, start.machine, start.slot_dir}));
   started.notes = start.engine.notes;
   started.notes.insert(started.notes.end(), command.notes.begin(), command.notes.end());
   ChildSpec spec;
@@ -86,12 +89,12 @@ Result<StartedEngine> start_engine(boost::asio::any_io_executor executor, const 
 }
 
 io::Task<bool> wait_until_ready(http::Endpoint endpoint, std::chrono::milliseconds limit) {
-  const auto deadline = Clock::now() + limit;
-  while (Clock::now() < deadline) {
+  const auto begun = Clock::now();
+  while (Clock::now() < begun + limit) {
     auto asking = ask_health(endpoint);
     const engines::Health health = co_await std::move(asking);
     if (health == engines::Health::kReady) co_return true;
-    co_await io::sleep_for(kHealthInterval);
+    co_await io::sleep_for(Clock::now() < begun + kFirstLooks ? kFirstInterval : kLaterInterval);
   }
   co_return false;
 }

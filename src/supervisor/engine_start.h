@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -50,6 +51,7 @@ struct EngineStart {
   std::string_view alias;
   const hardware::Machine* machine = nullptr;
   Guard* guard = nullptr;
+  std::filesystem::path slot_dir{};  // Where it may save KV caches; empty: nowhere.
 };
 
 // Of a command line that can't be made: an error of engines::command_line. kIo, kSpawnFailed.

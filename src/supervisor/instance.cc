@@ -1,6 +1,8 @@
 #include "supervisor/instance.h"
 
 #include <algorithm>
+#include <csignal>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -21,6 +23,9 @@ using engines::FailureClass;
 // Hundreds of gigabytes from a slow disk take a while; an engine that dies is noticed at once.
 constexpr auto kLoadLimit = 30min;
 constexpr auto kRetryWhenAsked = 10s;
+// A file that no engine can load gets no better; a new one is noticed (has_new_file).
+constexpr auto kRetryBadModel = 24h;
+constexpr auto kSaveLimit = 60s;
 constexpr auto kStopGrace = 5s;
 constexpr auto kLookInterval = 1s;
 // A model moves back to a backend whose quarantine is over when nobody has used it for so long.
@@ -51,31 +56,46 @@ FailureClass class_of_start_error(const Error& error) {
 }  // namespace
 
 Instance::Instance(const InstanceContext& context, config::ModelConfig model, EngineChoice choice,
-                   Listener listener)
+                   InstanceListener listener)
     : context_(context),
-      model_(std::move(model)),
-      choice_(std::move(choice)),
       listener_(std::move(listener)),
       log_(context.executor),
-      standing_(model_.name, choice_.engines, context.history),
       wake_(context.executor) {
+  route_.since = Clock::now();
+  configure(std::move(model), std::move(choice));
+}
+
+void Instance::configure(config::ModelConfig model, EngineChoice choice) {
+  model_ = std::move(model);
+  choice_ = std::move(choice);
+  standing_.emplace(model_.name, choice_.engines, context_.history);
   route_.model = model_.name;
   route_.type = model_.options.server_type;
   route_.kind = engines::engine_kind_for(model_.options.model_path);
-  route_.since = Clock::now();
+  asked_for_more_ = false;
   choose_engine();
 }
 
-// What the next life is started with.
 void Instance::choose_engine() {
-  standing_.look_at(engines::model_stamp(model_.options.model_path));
+  standing_->look_at(engines::model_stamp(model_.options.model_path));
   if (choice_.engines.empty()) return;
-  current_ = standing_.current();
+  current_ = standing_->current();
   route_.engine = short_name(engine());
   route_.backend = engine().install.backend;
-  const auto* machine = context_.machine ? &*context_.machine : nullptr;
-  decisions_ =
-      engines::decide(model_.options, route_.backend, machine, standing_.smaller(current_));
+  decisions_ = engines::decide(model_.options, route_.backend, &context_.budget,
+                               standing_->smaller(current_));
+  if (context_.pools != nullptr) {
+    decisions_.options =
+        context_.pools->placed(route_.kind, route_.backend, std::move(decisions_.options));
+  }
+  route_.n_ctx = decisions_.options.n_ctx;
+}
+
+std::optional<NextStart> Instance::next_start() const {
+  if (choice_.engines.empty()) return std::nullopt;
+  NextStart start{route_.kind, route_.backend, decisions_.options, std::nullopt};
+  if (const int tokens = tokens_to_check(); tokens > 0) start.reference = reference_options(tokens);
+  return start;
 }
 
 void Instance::set_state(InstanceState state) {
@@ -85,47 +105,64 @@ void Instance::set_state(InstanceState state) {
   listener_.on_route();
 }
 
-io::Task<void> Instance::run() {
-  while (!stopping_) {
-    auto living = live_once();
-    const Ended ended = co_await std::move(living);
-    child_.reset();
-    route_.pid = 0;
-    route_.key.clear();
-    broken_.reset();
-    forgiven_ = false;
-    if (stopping_) break;
-    if (ended.for_better) continue;
-    const FallbackDecision next = decide(ended);
-    route_.error = ended.error;
-    if (next.remedy == Remedy::kGiveUp && route_.kind == EngineKind::kVllm) {
-      route_.error->hint += fmt::format(
-          " vLLM is the only engine for a HuggingFace model. To switch by hand, set model_path in "
-          "[models.\"{}\"] to a GGUF version of it, and start `yoke serve` again.",
-          model_.name);
-    }
-    failed_file_ = engines::model_stamp(model_.options.model_path);
-    set_state(InstanceState::kFailed);
-    log::error("Model {}: {}", model_.name, ended.error.text());
-    if (next.remedy == Remedy::kGiveUp) {
-      given_up_ = ended.ending.failure;
-      auto waiting = wait_for_ask();
-      co_await std::move(waiting);
-    } else if (next.delay > 0ms) {
-      log::info("Model {}: starting its engine again in {}.", model_.name,
-                format_duration(next.delay));
-      co_await wake_.wait_until(Clock::now() + next.delay);
-    }
-    ++route_.restarts;
+io::Task<LifeEnd> Instance::live() {
+  stopping_ = false;  // Now, as stop() may be called before the task runs.
+  return live_to_the_end();
+}
+
+io::Task<LifeEnd> Instance::live_to_the_end() {
+  broken_.reset();
+  forgiven_ = said_better_ = false;
+  if (route_.state == InstanceState::kFailed) ++route_.restarts;
+  auto living = live_once();
+  const Ended ended = co_await std::move(living);
+  contexts_.reset();
+  child_.reset();
+  route_.pid = 0;
+  route_.held_bytes = 0;
+  route_.key.clear();
+  if (stopping_) {
+    set_state(InstanceState::kStopped);
+    co_return LifeEnd{};
   }
-  set_state(InstanceState::kStopped);
+  co_return after_failure(ended);
+}
+
+LifeEnd Instance::after_failure(const Ended& ended) {
+  const bool memory = ended.short_of_memory && !asked_for_more_ && listener_.has_neighbours();
+  asked_for_more_ = asked_for_more_ || memory;
+  const FallbackDecision next = memory ? FallbackDecision{Remedy::kSame, 0ms} : decide(ended);
+  const bool given_up = next.remedy == Remedy::kGiveUp;
+  route_.error = ended.error;
+  if (given_up && route_.kind == EngineKind::kVllm) {
+    route_.error->hint += fmt::format(
+        " vLLM is the only engine for a HuggingFace model. To switch by hand, set model_path in "
+        "[models.\"{}\"] to a GGUF version of it.",
+        model_.name);
+  }
+  failed_file_ = engines::model_stamp(model_.options.model_path);
+  set_state(InstanceState::kFailed);
+  log::error("Model {}: {}", model_.name, ended.error.text());
+  if (next.delay > 0ms) {
+    log::info("Model {}: its engine is started again in {} at the earliest.", model_.name,
+              format_duration(next.delay));
+  }
+  if (!given_up) choose_engine();  // For what the next start needs.
+  const auto retry = ended.ending.failure == FailureClass::kBadModel
+                         ? kRetryBadModel
+                         : Clock::duration(kRetryWhenAsked);
+  return {given_up ? LifeEnd::Next::kGivenUp
+          : memory ? LifeEnd::Next::kNeedsMore
+                   : LifeEnd::Next::kStartAgain,
+          *route_.error,
+          given_up ? std::chrono::duration_cast<std::chrono::milliseconds>(retry) : next.delay};
 }
 
 FallbackDecision Instance::decide(const Ended& ended) {
   const FallbackDecision next =
-      standing_.after(current_, ended.ending, ended.error.message, ended.evidence);
+      standing_->after(current_, ended.ending, ended.error.message, ended.evidence);
   if (next.remedy == Remedy::kNext) {
-    const auto rest = standing_.left_out_for(current_);
+    const auto rest = standing_->left_out_for(current_);
     log::warning("Model {}: the backend {} is left out for {} ({}).", model_.name,
                  engine().install.backend,
                  format_duration(std::chrono::ceil<std::chrono::seconds>(rest)),
@@ -137,8 +174,11 @@ FallbackDecision Instance::decide(const Ended& ended) {
 }
 
 EngineStart Instance::engine_start() const {
-  return {engine(), decisions_.options, model_.name,
-          context_.machine ? &*context_.machine : nullptr, context_.guard};
+  const bool saves = context_.saved_contexts != nullptr &&
+                     model_.options.server_type == config::ServerType::kLlm &&
+                     engine().capabilities.has("--slot-save-path");
+  return {engine(),  decisions_.options, model_.name,
+          machine(), context_.guard,     saves ? context_.saved_contexts->directory() : ""};
 }
 
 Result<void> Instance::check_model() const {
@@ -160,10 +200,32 @@ void Instance::adopt(StartedEngine started) {
   route_.key = std::move(started.key);
   route_.pid = child_->pid();
   for (const std::string& note : started.notes) log::warning("Model {}: {}", model_.name, note);
+  if (context_.saved_contexts != nullptr && !engine_start().slot_dir.empty()) {
+    contexts_ = std::make_shared<contexts::EngineContexts>(
+        *context_.saved_contexts, model_.name, context_key(), route_.endpoint, route_.key);
+  }
+}
+
+// Whatever changes what a KV cache holds, or how.
+contexts::ContextKey Instance::context_key() const {
+  const config::LoadOptions& options = decisions_.options;
+  const auto stamped = [](const std::filesystem::path& file) {
+    return file.empty() ? "\n" : fmt::format("{} {}\n", file.string(), engines::model_stamp(file));
+  };
+  // A build of one's own may have the same version as the last.
+  std::string key = stamped(options.model_path) + full_name(engine()) + "\n" +
+                    stamped(engine().install.server) + route_.backend + "\n";
+  key += fmt::format("{} {} {}\n", options.cache_type_k, options.cache_type_v,
+                     config::name_of(options.flash_attn));
+  key += stamped(options.mmproj) + stamped(options.draft_model);
+  for (const auto& adapter : options.lora) key += stamped(adapter);
+  for (const std::string& argument : options.extra_args) key += argument + "\n";
+  return {std::move(key)};
 }
 
 // One process from start to end.
 io::Task<Instance::Ended> Instance::live_once() {
+  if (stopping_) co_return Ended{};
   choose_engine();
   set_state(InstanceState::kStarting);
   if (choice_.engines.empty()) {
@@ -194,8 +256,12 @@ io::Task<Instance::Ended> Instance::live_once() {
   auto checking = check_answers();
   if (auto ended = co_await std::move(checking)) co_return std::move(*ended);
   log::info("Model {}: ready after {}.", model_.name, format_duration(since(begun)));
-  answers_before_ = route_.load->answers.load(std::memory_order_relaxed);
-  set_state(InstanceState::kReady);
+  answers_before_ = answers_saved_ = route_.load->answers.load(std::memory_order_relaxed);
+  ++route_.loads;
+  if (!stopping_) {
+    set_state(InstanceState::kReady);
+    listener_.on_ready();
+  }
   auto serving = serve();
   co_return co_await std::move(serving);
 }
@@ -227,14 +293,6 @@ io::Task<Instance::Ended> Instance::serve() {
   const auto first = co_await io::wait_for_one(std::move(ending), std::move(watching));
   if (first.index() == 0) co_return describe_end(std::get<0>(first), true);
   const Order order = std::get<1>(first);
-  if (order == Order::kBetter) {
-    set_state(InstanceState::kDraining);
-    auto stopping = child_->stop(kStopGrace);
-    co_await std::move(stopping);
-    Ended ended;
-    ended.for_better = true;
-    co_return ended;
-  }
   const auto served = since(route_.since);
   auto stopping = child_->stop(0ms);
   co_await std::move(stopping);
@@ -258,7 +316,16 @@ io::Task<Instance::Order> Instance::watch() {
   auto moved_at = Clock::now();
   while (true) {
     if (broken_) co_return Order::kBroken;
-    if (is_time_for_better()) co_return Order::kBetter;
+    look_for_idleness();
+    if (!said_better_ && is_time_for_better()) {
+      said_better_ = true;
+      listener_.on_better();
+    }
+    if (is_time_to_save()) {
+      auto saving = save_contexts();
+      co_await std::move(saving);
+      moved_at = Clock::now();
+    }
     co_await wake_.wait_until(Clock::now() + interval);
     const std::uint64_t progress = route_.load->progress.load(std::memory_order_relaxed);
     const bool idle = route_.load->waiting.load(std::memory_order_relaxed) == 0;
@@ -271,12 +338,47 @@ io::Task<Instance::Order> Instance::watch() {
   }
 }
 
-// A request that comes at this very moment is put to the next engine.
-bool Instance::is_time_for_better() {
+void Instance::look_for_idleness() {
+  const std::uint64_t answers = route_.load->answers.load(std::memory_order_relaxed);
+  const bool busy = route_.load->active_requests.load(std::memory_order_relaxed) > 0;
+  if (busy || answers != answers_seen_) idle_since_ = Clock::now();
+  answers_seen_ = answers;
+}
+
+bool Instance::is_time_for_better() const {
   const auto now = Clock::now();
-  if (route_.load->active_requests.load(std::memory_order_relaxed) > 0) idle_since_ = now;
-  if (standing_.current() >= current_) return false;
+  if (standing_->current() >= current_) return false;
   return now - idle_since_ >= kIdleBeforeMove || (forgiven_ && idle_since_ < now);
+}
+
+bool Instance::is_time_to_save() const {
+  const auto& load = *route_.load;
+  return contexts_ && !stopping_ && context_.save_after > 0ms &&
+         load.answers.load(std::memory_order_relaxed) != answers_saved_ &&
+         load.active_requests.load(std::memory_order_relaxed) == 0 &&
+         Clock::now() - idle_since_ >= context_.save_after;
+}
+
+// One at a time. What is there already is not written again.
+io::Task<void> Instance::save_contexts() {
+  const auto contexts = contexts_;
+  const auto deadline = Clock::now() + kSaveLimit;
+  while (saving_ && Clock::now() < deadline) co_await wake_.wait_until(deadline);
+  if (saving_ || !contexts) co_return;
+  struct Saving {
+    Instance& instance;
+    explicit Saving(Instance& saves) : instance(saves) { instance.saving_ = true; }
+    ~Saving() {
+      instance.saving_ = false;
+      instance.wake_.notify_all();
+    }
+    Saving(const Saving&) = delete;
+    Saving& operator=(const Saving&) = delete;
+  };
+  const Saving saving(*this);
+  answers_saved_ = route_.load->answers.load(std::memory_order_relaxed);
+  auto writing = contexts->save(kSaveLimit);
+  co_await std::move(writing);
 }
 
 std::uint64_t Instance::answers_of_this_life() const {
@@ -299,7 +401,8 @@ Instance::Ended Instance::describe_end(const ExitStatus& status, bool was_ready)
       failure.cls == FailureClass::kBadModel ? engines::kModelFileInvalid : kEngineFailed;
   return {{failure.cls, was_ready, was_ready ? since(route_.since) : 0ms, answers_of_this_life()},
           {code, message, failure.summary},
-          failure.evidence_line};
+          failure.evidence_line,
+          failure.cls == FailureClass::kOutOfMemory && status.signal != SIGKILL};
 }
 
 // It lived on, but said that it can't compute any more.
@@ -316,20 +419,8 @@ Instance::Ended Instance::describe_break() {
           *broken_};
 }
 
-io::Task<void> Instance::wait_for_ask() {
-  asked_ = false;
-  while (!asked_ && !stopping_) co_await wake_.wait_until(Clock::time_point::max());
-}
-
-void Instance::ask() {
-  if (!given_up_) return;
-  const bool new_file = engines::model_stamp(model_.options.model_path) != failed_file_;
-  const bool worth_it =
-      *given_up_ != FailureClass::kBadModel && since(route_.since) >= kRetryWhenAsked;
-  if (!new_file && !worth_it) return;
-  given_up_.reset();
-  asked_ = true;
-  wake_.notify_all();
+bool Instance::has_new_file() const {
+  return !failed_file_.empty() && engines::model_stamp(model_.options.model_path) != failed_file_;
 }
 
 void Instance::break_off(std::uint64_t start, std::string message) {
@@ -340,21 +431,32 @@ void Instance::break_off(std::uint64_t start, std::string message) {
 
 bool Instance::concerns(const store::Case& known) const {
   for (std::size_t i = 0; i < choice_.engines.size(); ++i) {
-    if (standing_.of(i) == known) return true;
+    if (standing_->of(i) == known) return true;
   }
   return false;
 }
 
 void Instance::forgive(std::string_view backend) {
-  standing_.clear(backend);
+  standing_->clear(backend);
   forgiven_ = true;
   wake_.notify_all();
 }
 
 io::Task<void> Instance::stop(std::chrono::milliseconds grace) {
-  stopping_ = true;
+  stopping_ = true;  // Now, and not when the task runs.
+  return end_life(grace);
+}
+
+io::Task<void> Instance::end_life(std::chrono::milliseconds grace) {
+  const bool was_ready = route_.state == InstanceState::kReady;
   if (child_) {
     set_state(InstanceState::kDraining);
+    if (was_ready) {
+      auto saving = save_contexts();
+      co_await std::move(saving);
+    }
+  }
+  if (child_) {
     auto stopping = child_->stop(grace);
     co_await std::move(stopping);
   }

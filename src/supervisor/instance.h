@@ -1,10 +1,11 @@
-// Instance: one model of the configuration and the engine process that serves it. Starts the
-// process, waits until it is ready, compares its answers, watches it, and starts the next one when
-// it dies.
+// Instance: one model of the configuration and the engine process that serves it, one life after
+// another. Starts the process, waits until it is ready, compares its answers, watches it, says how
+// it ended. When a life begins and is to end is the scheduler's business.
 // Owned by the control loop; all calls on its thread.
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -13,6 +14,7 @@
 
 #include "base/result.h"
 #include "config/config.h"
+#include "contexts/engine_contexts.h"
 #include "engines/answer_check.h"
 #include "engines/decisions.h"
 #include "engines/failure.h"
@@ -21,47 +23,31 @@
 #include "supervisor/child_process.h"
 #include "supervisor/engine_set.h"
 #include "supervisor/explanation.h"
-#include "supervisor/guard.h"
-#include "supervisor/history.h"
+#include "supervisor/instance_context.h"
 #include "supervisor/log_ring.h"
 #include "supervisor/route_table.h"
 #include "supervisor/standing.h"
 
 namespace yoke::supervisor {
 
-// Of Instance::error: the engine died, or never came up.
-inline constexpr ErrorCode kEngineFailed{"engine_failed"};
-
-// What all instances share. It must outlive them.
-struct InstanceContext {
-  boost::asio::any_io_executor executor;
-  // How long an engine may make no progress while it has work; 0: for ever.
-  std::chrono::milliseconds hang_limit;
-  std::optional<hardware::Machine> machine;  // If it was looked for.
-  History& history;
-  Guard* guard = nullptr;
-};
-
 class Instance {
  public:
-  // Called after every change of route(), and for every line of the log.
-  struct Listener {
-    std::function<void()> on_route;
-    std::function<void()> on_log;
-  };
-
   Instance(const InstanceContext& context, config::ModelConfig model, EngineChoice choice,
-           Listener listener);
+           InstanceListener listener);
 
-  // Keeps the engine running until stop(). Spawn it once.
-  io::Task<void> run();
+  // One life, until the engine ends or stop() was called; also before it has begun to run.
+  io::Task<LifeEnd> live();
 
-  // Ends the engine: SIGTERM, and SIGKILL after `grace`. Returns when its processes are gone.
+  // Ends the present life: saves its KV caches, then SIGTERM, and SIGKILL after `grace`. Returns
+  // when its processes are gone.
   io::Task<void> stop(std::chrono::milliseconds grace);
 
-  // Somebody wants the model: one that has failed is tried again if there is a new file, or if some
-  // time has passed.
-  void ask();
+  // Other options or engines, for the next life; only between two.
+  void configure(config::ModelConfig model, EngineChoice choice);
+
+  // Looks at what the next life would be started with. Only between two.
+  void choose_engine();
+  std::optional<NextStart> next_start() const;  // None: no engine can run it.
 
   // The process of that number (Route::start) said that it can't compute any more.
   void break_off(std::uint64_t start, std::string message);
@@ -73,9 +59,19 @@ class Instance {
   // What is known of that case matters to one of its engines, as they are now.
   bool concerns(const store::Case& known) const;
 
-  // It has failed and is left alone until ask().
-  bool has_given_up() const { return given_up_.has_value(); }
+  // The file is another one than that with which the last life failed.
+  bool has_new_file() const;
+
+  // For route(); bytes.
+  void set_planned(std::uint64_t bytes) { route_.planned_bytes = bytes; }
+  void set_held(std::uint64_t bytes) { route_.held_bytes = bytes; }
+  // Another model took its place.
+  void count_eviction() { ++route_.evictions; }
+
+  const config::ModelConfig& config() const { return model_; }
+  const EngineChoice& choice() const { return choice_; }
   const Route& route() const { return route_; }
+  const std::shared_ptr<contexts::EngineContexts>& contexts() const { return contexts_; }
   const LogRing& log() const { return log_; }
   Explanation explain() const;
 
@@ -84,11 +80,13 @@ class Instance {
   struct Ended {
     Ending ending{};
     Error error{kEngineFailed, {}, {}};
-    std::string evidence{};   // A line of its log.
-    bool for_better = false;  // It was ended to make way for a better backend, and has not failed.
+    std::string evidence{};        // A line of its log.
+    bool short_of_memory = false;  // It said so, and was not just killed.
   };
-  enum class Order { kHung, kBroken, kBetter };  // Why a process that runs is to be ended.
+  enum class Order { kHung, kBroken };  // Why a process that runs is to be ended.
 
+  io::Task<LifeEnd> live_to_the_end();
+  io::Task<void> end_life(std::chrono::milliseconds grace);
   io::Task<Ended> live_once();
   io::Task<std::optional<Ended>> become_ready();
   io::Task<std::optional<Ended>> check_answers();
@@ -99,17 +97,25 @@ class Instance {
   int tokens_to_check() const;
   io::Task<Ended> serve();
   io::Task<Order> watch();
-  io::Task<void> wait_for_ask();
+  io::Task<void> save_contexts();
 
-  void choose_engine();
+  config::LoadOptions reference_options(int prompt_tokens) const;
+  contexts::ContextKey context_key() const;
+  // Null if no GPU was looked for.
+  const hardware::Machine* machine() const {
+    return context_.gpus_known ? &context_.machine : nullptr;
+  }
   void adopt(StartedEngine started);
   ChildProcess::LineSink log_sink();
   const Engine& engine() const { return choice_.engines[current_]; }
   EngineStart engine_start() const;
   std::vector<std::string> commands_for_several_machines() const;
   Result<void> check_model() const;
+  LifeEnd after_failure(const Ended& ended);
   FallbackDecision decide(const Ended& ended);
-  bool is_time_for_better();
+  void look_for_idleness();
+  bool is_time_for_better() const;
+  bool is_time_to_save() const;
   Ended load_error(engines::FailureClass cls, Error error) const;
   Ended describe_end(const ExitStatus& status, bool was_ready);
   Ended describe_break();
@@ -118,22 +124,26 @@ class Instance {
 
   const InstanceContext& context_;
   config::ModelConfig model_;
-  const EngineChoice choice_;
+  EngineChoice choice_;
   std::size_t current_ = 0;  // Of choice_.engines.
   engines::LoadDecisions decisions_;
-  std::uint64_t answers_before_ = 0;  // The route's count when this life became ready.
-  Listener listener_;
+  std::uint64_t answers_before_ = 0;  // The route's count when this life became ready,
+  std::uint64_t answers_seen_ = 0;    // at the last look,
+  std::uint64_t answers_saved_ = 0;   // and when its KV caches were saved.
+  InstanceListener listener_;
   Route route_;
   LogRing log_;
-  Standing standing_;
+  std::optional<Standing> standing_;  // Always there; made anew with the engines.
   std::unique_ptr<ChildProcess> child_;
-  io::WaitList wake_;  // For stop(), ask() and the like.
+  std::shared_ptr<contexts::EngineContexts> contexts_;
+  io::WaitList wake_;  // For stop() and the like.
   bool stopping_ = false;
-  bool asked_ = false;
+  bool saving_ = false;
   std::optional<std::string> broken_;  // What the engine said.
   bool forgiven_ = false;
+  bool said_better_ = false;
+  bool asked_for_more_ = false;  // Memory, since it was configured.
   std::chrono::steady_clock::time_point idle_since_{};
-  std::optional<engines::FailureClass> given_up_;
   std::string failed_file_;  // engines::model_stamp at the failure.
 };
 

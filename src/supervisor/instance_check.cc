@@ -42,7 +42,7 @@ bool Instance::checks_answers() const {
 // How long a prompt is to be read by the CPU first; 0: none has to be.
 int Instance::tokens_to_check() const {
   if (!checks_answers() || !choice_.reference) return 0;
-  const store::Case known = standing_.of(current_);
+  const store::Case known = standing_->of(current_);
   const auto check = context_.history.check(known);
   if (check && check->agreed) return 0;
   const int tokens = engines::check_prompt_tokens(decisions_.options);
@@ -63,22 +63,28 @@ io::Task<Result<engines::FirstTokens>> Instance::answer_as_reference(http::Endpo
   co_return co_await std::move(asking);
 }
 
+// What the CPU's short life is started with.
+config::LoadOptions Instance::reference_options(int prompt_tokens) const {
+  config::LoadOptions options = model_.options;
+  options.n_ctx = prompt_tokens + kRoomForAnswer;
+  options.n_batch = options.n_ubatch = 0;
+  options.parallel = 1;
+  options.mlock = false;
+  options.cache_ram = 0;
+  options.cache_type_k = options.cache_type_v = "";
+  options.mmproj.clear();
+  options.draft_model.clear();
+  options.extra_args.clear();
+  return engines::decide(options, kCpu, nullptr, false).options;
+}
+
 // A short life of the CPU's engine. Without a reference the model is served unchecked; but a file
 // that the CPU can't load is no model for the others either.
 io::Task<std::optional<Instance::Ended>> Instance::make_reference(int prompt_tokens) {
   log::info("Model {}: the CPU answers first, once for this file, to compare {} with.", model_.name,
             route_.backend);
   set_state(InstanceState::kChecking);
-  config::LoadOptions options = model_.options;
-  options.n_ctx = prompt_tokens + kRoomForAnswer;
-  options.n_batch = options.n_ubatch = 0;
-  options.parallel = 1;
-  options.mlock = false;
-  options.cache_type_k = options.cache_type_v = "";
-  options.mmproj.clear();
-  options.draft_model.clear();
-  options.extra_args.clear();
-  options = engines::decide(options, kCpu, nullptr, false).options;
+  const config::LoadOptions options = reference_options(prompt_tokens);
   EngineStart start = engine_start();
   const Engine& cpu = *choice_.reference;
   auto started = start_engine(context_.executor,
@@ -103,7 +109,7 @@ io::Task<std::optional<Instance::Ended>> Instance::make_reference(int prompt_tok
   }
   if (stopping_) co_return std::nullopt;
   if (answer) {
-    context_.history.put_reference(standing_.of(current_).file, prompt_tokens,
+    context_.history.put_reference(standing_->of(current_).file, prompt_tokens,
                                    engines::to_text(*answer));
   } else {
     log::warning("Model {}: the answers of {} can't be compared with the CPU's: {}", model_.name,
@@ -115,7 +121,7 @@ io::Task<std::optional<Instance::Ended>> Instance::make_reference(int prompt_tok
 
 // Nothing if the engine may serve.
 io::Task<std::optional<Instance::Ended>> Instance::check_answers() {
-  const store::Case known = standing_.of(current_);
+  const store::Case known = standing_->of(current_);
   const auto check = context_.history.check(known);
   if (!checks_answers() || (check && check->agreed)) co_return std::nullopt;
   const int tokens = engines::check_prompt_tokens(decisions_.options);

@@ -44,12 +44,11 @@ Explanation Instance::explain() const {
   explanation.model = model_.name;
   explanation.file = model_.options.model_path.string();
   explanation.state = name_of(route_.state);
-  explanation.order = engines::order_reason(
-      route_.kind, context_.machine ? &*context_.machine : nullptr, model_.options);
+  explanation.order = engines::order_reason(route_.kind, machine(), model_.options);
   const auto now = std::chrono::system_clock::now();
   for (std::size_t i = 0; i < choice_.engines.size(); ++i) {
     const Engine& candidate = choice_.engines[i];
-    const store::Case known = standing_.of(i);
+    const store::Case known = standing_->of(i);
     auto quarantine = context_.history.quarantine(known);
     if (quarantine && quarantine->until <= now) quarantine.reset();
     explanation.candidates.push_back({candidate.install.backend, full_name(candidate),
@@ -76,9 +75,9 @@ Explanation Instance::explain() const {
 
 // Nothing where one machine is enough.
 std::vector<std::string> Instance::commands_for_several_machines() const {
-  if (route_.kind != EngineKind::kVllm || !context_.machine) return {};
+  if (route_.kind != EngineKind::kVllm || machine() == nullptr) return {};
   const Engine& vllm = engine();
-  const auto have = static_cast<double>(memory_for_vllm(*context_.machine, vllm.install.backend));
+  const auto have = static_cast<double>(memory_for_vllm(context_.machine, vllm.install.backend));
   const auto needed =
       kRoomBesideWeights * static_cast<double>(engines::weights_bytes(model_.options.model_path));
   if (have <= 0 || needed <= have) return {};

@@ -45,6 +45,13 @@ struct Route {
   std::string backend{};                          // "cpu"
   int pid = 0;                                    // 0: no process.
   int restarts = 0;                               // After failures, since Yoke started.
+  int n_ctx = 0;                                  // Tokens of context it is started with; 0: all
+                                                  // that the model was trained for.
+  std::uint64_t planned_bytes = 0;                // Of memory, that it takes, on all devices.
+  std::uint64_t held_bytes = 0;                   // That its processes really hold, as the system
+                                                  // counts it; 0: none, or nobody looked yet.
+  std::uint64_t loads = 0;                        // Engines that became ready, since Yoke started.
+  std::uint64_t evictions = 0;                    // How often another model took its place.
   std::chrono::steady_clock::time_point since{};  // When this state began.
   std::optional<Error> error{};                   // Why it failed last; kept while it starts again.
   std::shared_ptr<InstanceLoad> load = std::make_shared<InstanceLoad>();

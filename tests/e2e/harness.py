@@ -222,10 +222,14 @@ class Yoke:
         assert not self.left_over(), f"yoke left processes behind: {self.left_over()}"
 
     def destroy(self):
-        for pid in {self.pid, *self.left_over()}:
-            if is_running(pid):
-                os.kill(pid, signal.SIGKILL)
+        if not self.stopped:
+            self.process.kill()  # First, or it starts the next engine.
         self.process.wait()
+        for pid in self.left_over():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        until(lambda: not self.left_over(), "its processes are gone")
+        self.stopped = True
 
 
 def chat_body(model, content="Hello", **fields):
@@ -267,18 +271,22 @@ class Sandbox:
         return {"YOKE_ENGINE_DIR": str(engines),
                 "XDG_DATA_HOME": str(self.directory / "data")}
 
-    def write_config(self, models, server=(), engine=FAKE_ENGINE, name="yoke.toml", engines=()):
-        """`engine`: the llama-server to use; None is what is installed."""
+    def write_config(self, models, server=(), engine=FAKE_ENGINE, name="yoke.toml", engines=(),
+                     tables=()):
+        """`engine`: the llama-server to use; None is what is installed. `tables`: others than these,
+        {"memory": {...}, "groups.big": {...}}."""
+        others = dict(tables)
         tables = {"server": {"listen": "127.0.0.1:0", **dict(server)}, "engines": dict(engines)}
         if engine is not None:
             tables["engines"]["llama_server"] = str(engine)
         tables.update({f"models.{json.dumps(key)}": table for key, table in models.items()})
+        tables.update(others)
         file = self.directory / name
         file.write_text(toml(tables))
         return file
 
-    def serve(self, models, server=(), engine=FAKE_ENGINE, engines=(), env=()):
-        file = self.write_config(models, server, engine, engines=engines)
+    def serve(self, models, server=(), engine=FAKE_ENGINE, engines=(), env=(), tables=()):
+        file = self.write_config(models, server, engine, engines=engines, tables=tables)
         # Servers that run side by side can't share what they remember; one after another do.
         alone = all(yoke.stopped for yoke in self.servers)
         state = self.directory / ("state" if alone else f"state-{len(self.servers)}")

@@ -11,7 +11,9 @@ GETS = ("/health", "/metrics", "/v1/models", "/v1/models/chat", "/yoke/v1/instan
         "/yoke/v1/logs", "/yoke/v1/logs?follow=true", "/", "/nothing")
 POSTS = {"/v1/chat/completions": chat_body("chat"),
          "/v1/completions": {"model": "chat", "prompt": "a"},
-         "/v1/embeddings": {"model": "vectors", "input": "a"}}
+         "/v1/embeddings": {"model": "vectors", "input": "a"},
+         "/yoke/v1/load": {"model": "chat"}, "/yoke/v1/pin": {"model": "chat"},
+         "/yoke/v1/unpin": {"model": "chat"}, "/yoke/v1/reload": {}}
 
 
 class ApiKeyTest(E2eTest):
@@ -22,7 +24,8 @@ class ApiKeyTest(E2eTest):
                   "vectors": cls.shared.fake_model(server_type="embedding")}
         cls.yoke = cls.shared.serve(models, {"listen": "0.0.0.0:0", "api_key": KEY})
         cls.headers = {"Authorization": f"Bearer {KEY}"}
-        until(lambda: cls.yoke.get("/health", cls.headers).json()["status"] == "ok", "all ready")
+        until(lambda: cls.yoke.get("/health", cls.headers).json()["models"]
+              == {"chat": "ready", "vectors": "ready"}, "all ready")
 
     def test_nothing_without_the_key(self):
         wrong = {"none": {}, "wrong": {"Authorization": "Bearer sk-e2e-wrong-key-of-some-length"},
@@ -37,7 +40,7 @@ class ApiKeyTest(E2eTest):
                     reply = self.yoke.get(path, headers)
                     self.check_error(reply, 401, "invalid_api_key", "Authorization")
                     self.assertIn("Bearer", reply.headers["www-authenticate"])
-            for path, body in POSTS.items():
+            for path, body in {**POSTS, "/yoke/v1/unload": {"model": "chat"}}.items():
                 with self.subTest(name, path=path):
                     self.check_error(self.yoke.post(path, body, headers), 401, "invalid_api_key")
 

@@ -143,7 +143,9 @@ class BadInputTest(E2eTest):
     def test_wrong_method(self):
         wrong = [("GET", "/v1/chat/completions"), ("PUT", "/v1/embeddings"),
                  ("POST", "/v1/models"), ("DELETE", "/v1/models/chat-model"), ("POST", "/health"),
-                 ("POST", "/metrics"), ("POST", "/yoke/v1/instances")]
+                 ("POST", "/metrics"), ("POST", "/yoke/v1/instances"), ("GET", "/yoke/v1/load"),
+                 ("GET", "/yoke/v1/unload"), ("DELETE", "/yoke/v1/pin"), ("PUT", "/yoke/v1/unpin"),
+                 ("GET", "/yoke/v1/reload")]
         for method, path in wrong:
             with self.subTest(f"{method} {path}"):
                 reply = self.ask(method, path)

@@ -48,10 +48,19 @@ class CliTest(E2eTest):
     # ps
 
     def test_ps(self):
-        head, row = self.output_of("ps").splitlines()
+        head, row, empty, memory = self.output_of("ps").splitlines()
+        self.assertEqual(head.split(), ["MODEL", "STATE", "BACKEND", "MEMORY", "CONTEXT",
+                                        "REQUESTS", "LAST", "USED", "NEXT"])
+        self.assertRegex(row, r"^smollm2 +ready +cpu +(\S+ of )?\S+ [MG]iB +2048 +0 ")
+        self.assertEqual(empty, "")
+        self.assertRegex(memory, r"^system memory: .* of \S+ GiB for models$")
+
+    def test_ps_wide(self):
+        head, row, *_ = self.output_of("ps", "--wide").splitlines()
         instance = self.yoke.instance("smollm2")
-        self.assertEqual(head.split()[:4], ["MODEL", "STATE", "ENGINE", "BACKEND"])
-        self.assertRegex(row, rf"^smollm2 +ready +llama\.cpp \S+ +cpu +{instance['pid']} ")
+        self.assertEqual(head.split()[:5], ["MODEL", "STATE", "ENGINE", "BACKEND", "PID"])
+        self.assertRegex(row, rf"^smollm2 +ready +llama\.cpp \S+ +cpu +{instance['pid']} "
+                              rf"+{instance['port']} ")
 
     def test_ps_json(self):
         body = json.loads(self.output_of("ps", "--json"))
@@ -148,7 +157,8 @@ class CliTest(E2eTest):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             url = f"http://127.0.0.1:{probe.getsockname()[1]}"
-        for command in (["ps"], ["logs"], ["run", "smollm2", "hi"]):
+        for command in (["ps"], ["logs"], ["run", "smollm2", "hi"], ["load", "smollm2"],
+                        ["unload", "smollm2"], ["pin", "smollm2"], ["reload"]):
             with self.subTest(command):
                 self.check_failure(self.command(*command, url=url), 1, url, "yoke serve", "--url")
 
@@ -175,7 +185,7 @@ class CliTest(E2eTest):
         self.check_failure(self.command(), 2, "yoke --help")
 
     def test_help_and_version(self):
-        for command in ("serve", "run", "ps", "logs"):
+        for command in ("serve", "run", "ps", "load", "unload", "pin", "unpin", "reload", "logs"):
             self.assertIn(command, self.output_of("--help"))
             self.assertIn("--", self.output_of(command, "--help"))
         self.assertRegex(self.output_of("--version"), r"^yoke \d+\.\d+\.\d+\n$")
