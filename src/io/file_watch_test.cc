@@ -240,6 +240,8 @@ TEST_F(FileWatchTest, ALinkToItselfIsAMissingFile) {
   EXPECT_TRUE(changes());
 }
 
+// UBSan opens a pipe at its checks of types, and ends the program if it can't.
+#ifndef __SANITIZE_ADDRESS__
 TEST_F(FileWatchTest, LooksByItselfWhereTheSystemDoesNotTell) {
   write(file_, "a");
   const boost::asio::posix::stream_descriptor needs_epoll(context_);
@@ -258,6 +260,7 @@ TEST_F(FileWatchTest, LooksByItselfWhereTheSystemDoesNotTell) {
   write(file_, "b!");
   EXPECT_TRUE(changes());
 }
+#endif
 
 TEST_F(FileWatchTest, EndsWhenItIsCancelled) {
   for (const bool there : {true, false}) {

@@ -122,31 +122,36 @@ TEST_F(MemoryUseTest, TakesNoNumberForWhatIsNone) {
 TEST(MemoryUseOfThisMachine, IsWhatAProcessAndItsChildHold) {
   constexpr std::size_t kHeld = 48 * kMiB;
   int ready[2];
+  int go[2];
   ASSERT_EQ(::pipe(ready), 0);
+  ASSERT_EQ(::pipe(go), 0);
   const pid_t child = ::fork();
   if (child == 0) {
     ::setpgid(0, 0);
     ::fork();  // Both go on.
+    char byte = 1;
+    if (::write(ready[1], &byte, 1) != 1 || ::read(go[0], &byte, 1) != 1) ::_exit(1);
     void* const memory = ::mmap(nullptr, 4 * kHeld, PROT_READ | PROT_WRITE,
                                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     for (std::size_t i = 0; i < kHeld; i += 4096) static_cast<volatile char*>(memory)[i] = 1;
-    const char done = 1;
-    if (::write(ready[1], &done, 1) != 1) ::_exit(1);
+    if (::write(ready[1], &byte, 1) != 1) ::_exit(1);
     ::pause();
     ::_exit(0);
   }
   ASSERT_GT(child, 0);
   char done = 0;
   for (int i = 0; i < 2; ++i) ASSERT_EQ(::read(ready[0], &done, 1), 1);
+  const MemoryUse before = memory_use(child);
+  ASSERT_EQ(::write(go[1], "gg", 2), 2);
+  for (int i = 0; i < 2; ++i) ASSERT_EQ(::read(ready[0], &done, 1), 1);
   const MemoryUse use = memory_use(child);
-  EXPECT_GE(use.kept, 2 * kHeld);
-  EXPECT_LT(use.kept, 3 * kHeld);
+  EXPECT_GE(use.kept, before.kept + 2 * kHeld);
+  EXPECT_LT(use.kept, before.kept + 3 * kHeld);
   EXPECT_GE(use.host, use.kept);
   ::kill(-child, SIGKILL);
   int status = 0;
   ::waitpid(child, &status, 0);
-  ::close(ready[0]);
-  ::close(ready[1]);
+  for (const int end : {ready[0], ready[1], go[0], go[1]}) ::close(end);
   EXPECT_EQ(memory_use(child).total(), 0);
 }
 
