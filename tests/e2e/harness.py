@@ -286,10 +286,12 @@ class Sandbox:
         return file
 
     def serve(self, models, server=(), engine=FAKE_ENGINE, engines=(), env=(), tables=()):
-        file = self.write_config(models, server, engine, engines=engines, tables=tables)
-        # Servers that run side by side can't share what they remember; one after another do.
+        # Servers that run side by side can't share what they remember, nor a file whose changes
+        # each of them takes over; one after another do.
         alone = all(yoke.stopped for yoke in self.servers)
-        state = self.directory / ("state" if alone else f"state-{len(self.servers)}")
+        number = "" if alone else f"-{len(self.servers)}"
+        file = self.write_config(models, server, engine, f"yoke{number}.toml", engines, tables)
+        state = self.directory / f"state{number}"
         yoke = Yoke(file, self.environment(**{"XDG_STATE_HOME": str(state), **dict(env)}))
         self.servers.append(yoke)
         yoke.wait_until_listening()
