@@ -21,7 +21,7 @@ using Clock = std::chrono::steady_clock;
 constexpr auto kDeathNotice = 500ms;
 constexpr auto kStopGrace = 5s;
 constexpr auto kMeasureInterval = 1s;
-// Later than this nobody waits for it: what failed has to be mended first.
+// Longer than this stands for "when it was mended", and nobody knows when that is.
 constexpr auto kLongestRetryAfter = 1h;
 
 scheduler::FailureKind kind_of(LifeEnd::Next next) {
@@ -83,7 +83,7 @@ void Residents::carry_out(const scheduler::Dispatch& dispatch) {
 
 void Residents::carry_out(const scheduler::Reject& reject) {
   Error error = reject.error;
-  error.retry_after = reject.retry_after < kLongestRetryAfter ? reject.retry_after : 0ms;
+  if (reject.retry_after < kLongestRetryAfter) error.retry_after = reject.retry_after;
   answer(reject.request, fail(std::move(error)));
 }
 
