@@ -14,6 +14,7 @@
 #include "cli/answer_view.h"
 #include "cli/local_time.h"
 #include "cli/page.h"
+#include "cli/print_reply.h"
 #include "cli/quarantine.h"
 
 namespace yoke::cli {
@@ -163,19 +164,10 @@ Result<std::string> format_explanation(const json::value& reply, const Terminal&
 }
 
 Result<void> explain(const ExplainOptions& options) {
-  const Interrupts interrupts;
-  YOKE_TRY(const ServerClient client, ServerClient::create(options.connect, &interrupts));
-  Call call{.target = "/yoke/v1/explain?model=" + encode_query(options.model)};
-  std::string text;
-  if (options.json) {
-    YOKE_TRY(text, client.fetch(std::move(call)));
-    if (!text.ends_with('\n')) text += '\n';
-  } else {
-    YOKE_TRY(const json::value reply, client.fetch_json(std::move(call)));
-    YOKE_TRY(text, format_explanation(reply, Terminal::of(stdout)));
-  }
-  std::fputs(text.c_str(), stdout);
-  return flush_stdout();
+  return print_reply(
+      options.connect, {.target = "/yoke/v1/explain?model=" + encode_query(options.model)},
+      options.json,
+      [](const json::value& reply) { return format_explanation(reply, Terminal::of(stdout)); });
 }
 
 }  // namespace yoke::cli

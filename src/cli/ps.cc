@@ -7,6 +7,7 @@
 
 #include "base/units.h"
 #include "cli/answer_view.h"
+#include "cli/print_reply.h"
 #include "cli/table.h"
 
 namespace yoke::cli {
@@ -149,19 +150,10 @@ Result<std::string> format_instances(const boost::json::value& reply, const Term
 }
 
 Result<void> ps(const PsOptions& options) {
-  const Interrupts interrupts;
-  YOKE_TRY(const ServerClient client, ServerClient::create(options.connect, &interrupts));
-  Call call{.target = std::string(kInstancesTarget)};
-  if (options.json) {
-    YOKE_TRY(std::string text, client.fetch(std::move(call)));
-    if (!text.ends_with('\n')) text += '\n';
-    std::fputs(text.c_str(), stdout);
-    return flush_stdout();
-  }
-  YOKE_TRY(const boost::json::value reply, client.fetch_json(std::move(call)));
-  YOKE_TRY(const std::string table, format_instances(reply, Terminal::of(stdout), options.wide));
-  std::fputs(table.c_str(), stdout);
-  return flush_stdout();
+  return print_reply(options.connect, {.target = std::string(kInstancesTarget)}, options.json,
+                     [&](const boost::json::value& reply) {
+                       return format_instances(reply, Terminal::of(stdout), options.wide);
+                     });
 }
 
 }  // namespace yoke::cli

@@ -2,14 +2,13 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdio>
-#include <functional>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include "base/units.h"
 #include "cli/answer_view.h"
+#include "cli/print_reply.h"
 #include "cli/table.h"
 #include "hardware/machine.h"
 
@@ -56,23 +55,6 @@ std::string clear_target(const QuarantineOptions& options) {
   return target;
 }
 
-using Format = std::function<Result<std::string>(const boost::json::value& reply)>;
-
-Result<void> ask(const QuarantineOptions& options, Call call, const Format& format) {
-  const Interrupts interrupts;
-  YOKE_TRY(const ServerClient client, ServerClient::create(options.connect, &interrupts));
-  std::string text;
-  if (options.json) {
-    YOKE_TRY(text, client.fetch(std::move(call)));
-    if (!text.ends_with('\n')) text += '\n';
-  } else {
-    YOKE_TRY(const boost::json::value reply, client.fetch_json(std::move(call)));
-    YOKE_TRY(text, format(reply));
-  }
-  std::fputs(text.c_str(), stdout);
-  return flush_stdout();
-}
-
 }  // namespace
 
 std::string remaining_time(const JsonFields& quarantine) {
@@ -101,14 +83,16 @@ Result<std::string> format_cleared(const boost::json::value& reply) {
 }
 
 Result<void> quarantine_list(const QuarantineOptions& options) {
-  return ask(options, {.target = std::string(kPath)}, [](const boost::json::value& reply) {
-    return format_quarantines(reply, Terminal::of(stdout));
-  });
+  return print_reply(options.connect, {.target = std::string(kPath)}, options.json,
+                     [](const boost::json::value& reply) {
+                       return format_quarantines(reply, Terminal::of(stdout));
+                     });
 }
 
 Result<void> quarantine_clear(const QuarantineOptions& options) {
   YOKE_CHECK(check_backend(options.backend));
-  return ask(options, {.method = "DELETE", .target = clear_target(options)}, format_cleared);
+  return print_reply(options.connect, {.method = "DELETE", .target = clear_target(options)},
+                     options.json, format_cleared);
 }
 
 }  // namespace yoke::cli

@@ -1,7 +1,6 @@
 #include "cli/reload.h"
 
 #include <array>
-#include <cstdio>
 
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
@@ -10,6 +9,7 @@
 
 #include "base/json_fields.h"
 #include "cli/answer_view.h"
+#include "cli/print_reply.h"
 #include "cli/terminal.h"
 
 namespace yoke::cli {
@@ -63,19 +63,10 @@ Result<std::string> format_reload(const boost::json::value& reply) {
 }
 
 Result<void> reload(const ReloadOptions& options) {
-  const Interrupts interrupts;
-  YOKE_TRY(const ServerClient client, ServerClient::create(options.connect, &interrupts));
-  Call call{.method = "POST", .target = "/yoke/v1/reload", .body = "{}", .timeouts = kTimeouts};
-  std::string text;
-  if (options.json) {
-    YOKE_TRY(text, client.fetch(std::move(call)));
-    if (!text.ends_with('\n')) text += '\n';
-  } else {
-    YOKE_TRY(const boost::json::value reply, client.fetch_json(std::move(call)));
-    YOKE_TRY(text, format_reload(reply));
-  }
-  std::fputs(text.c_str(), stdout);
-  return flush_stdout();
+  return print_reply(
+      options.connect,
+      {.method = "POST", .target = "/yoke/v1/reload", .body = "{}", .timeouts = kTimeouts},
+      options.json, format_reload);
 }
 
 }  // namespace yoke::cli
