@@ -1,14 +1,18 @@
-# yoke_module(NAME DEPS module... LIBS library... SOURCES file... HEADERS file... TESTS file...)
+# yoke_module(NAME [ROOT modules] DEPS module... LIBS library... SOURCES file... HEADERS file... TESTS file...)
 #
-# One module of src/: a static library yoke_NAME that may include only its own headers and those of
+# One module of src/, or of the directory ROOT: a static library yoke_NAME that may include only its own headers and those of
 # the modules in DEPS (tools/check_layers.py compares the includes with this list), one executable
 # NAME_test out of TESTS, and a check that each header compiles by itself.
 function(yoke_module name)
-  cmake_parse_arguments(ARG "" "" "DEPS;LIBS;SOURCES;HEADERS;TESTS;TEST_LIBS" ${ARGN})
+  cmake_parse_arguments(ARG "" "ROOT" "DEPS;LIBS;SOURCES;HEADERS;TESTS;TEST_LIBS" ${ARGN})
   set(target yoke_${name})
+  set(root ${PROJECT_SOURCE_DIR}/src)
+  if(ARG_ROOT)
+    set(root ${PROJECT_SOURCE_DIR}/${ARG_ROOT})
+  endif()
   add_library(${target} STATIC ${ARG_SOURCES})
-  target_sources(${target} PUBLIC FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR}/src FILES ${ARG_HEADERS})
-  target_include_directories(${target} PUBLIC ${PROJECT_SOURCE_DIR}/src)
+  target_sources(${target} PUBLIC FILE_SET HEADERS BASE_DIRS ${root} FILES ${ARG_HEADERS})
+  target_include_directories(${target} PUBLIC ${root})
   set_target_properties(${target} PROPERTIES VERIFY_INTERFACE_HEADER_SETS ON)
   list(TRANSFORM ARG_DEPS PREPEND yoke_)
   target_link_libraries(${target} PUBLIC ${ARG_DEPS} ${ARG_LIBS})

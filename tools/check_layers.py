@@ -4,6 +4,10 @@
 src/LAYERS holds the modules from the lowest to the highest; DEPS of yoke_module() in a module's
 CMakeLists.txt names those it uses. Includes have to agree with both.
 
+What lies in modules/ is loaded by an engine and stands alone: it has its own headers, the standard
+library's and the system's. The engine's headers are for the files in ggml_sources and ggml_headers
+of its CMakeLists.txt.
+
 usage: check_layers.py [ROOT]
 """
 
@@ -16,7 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
-KEYWORDS = {"DEPS", "LIBS", "SOURCES", "HEADERS", "TESTS", "TEST_LIBS"}
+ENGINE_HEADER = re.compile(r"(ggml|gguf|llama)[^/]*\.h")
+STANDARD_HEADER = re.compile(r"[a-z0-9_]+(\.h)?|(arpa|linux|net|netinet|sys)/[a-z0-9_]+\.h")
+KEYWORDS = {"ROOT", "DEPS", "LIBS", "SOURCES", "HEADERS", "TESTS", "TEST_LIBS"}
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,12 @@ def read_module(cmake: Path) -> Module | None:
     return module
 
 
+def read_lists(cmake: Path) -> dict[str, set[str]]:
+    """The values of set(NAME value...) in the file."""
+    code = re.sub(r"#.*", "", cmake.read_text())
+    return {name: set(words.split()) for name, words in re.findall(r"\bset\((\w+)([^()]*)\)", code)}
+
+
 class LayerCheck:
     """Collects what is wrong below `root` in `problems`, one line each."""
 
@@ -114,6 +126,8 @@ class LayerCheck:
             self.check_module(name)
         for file in self.sources(self.root / "tests"):
             self.check_restrictions(file)
+        for cmake in sorted(self.root.glob("modules/*/CMakeLists.txt")):
+            self.check_engine_module(cmake)
         return self.problems
 
     def report(self, file: Path, line: int, message: str) -> None:
@@ -197,6 +211,35 @@ class LayerCheck:
         name = file.relative_to(module.cmake.parent).as_posix()
         if name not in module.names_in_cmake:
             self.report(file, 1, f"is not named in {module.cmake.relative_to(self.root)}")
+
+    def check_engine_module(self, cmake: Path) -> None:
+        lists = read_lists(cmake)
+        with_engine = lists.get("ggml_sources", set()) | lists.get("ggml_headers", set())
+        of_tests = lists.get("core_tests", set())
+        for file in self.sources(cmake.parent):
+            if not any(file.name in names for names in lists.values()):
+                self.report(file, 1, f"is not named in {cmake.relative_to(self.root)}")
+                continue
+            for include in includes_of(file):
+                if file.name in of_tests and not include.quoted:
+                    continue
+                if problem := self.problem_of(file, include, with_engine):
+                    self.report(file, include.line, problem)
+
+    def problem_of(self, file: Path, include: Include, with_engine: set[str]) -> str:
+        """What is wrong with an include in modules/, or nothing."""
+        target = include.target
+        module, _, name = target.rpartition("/")
+        own = module == file.parent.name
+        if ENGINE_HEADER.fullmatch(target) or (own and name in with_engine):
+            if file.name not in with_engine:
+                return f"only ggml_sources and ggml_headers may include {target}"
+        elif include.quoted:
+            if not own or not (file.parent / name).is_file():
+                return f"there is no modules/{target}"
+        elif not STANDARD_HEADER.fullmatch(target):
+            return f"<{target}> is not there where engines are built"
+        return ""
 
 
 def main(arguments: list[str]) -> int:

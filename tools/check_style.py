@@ -22,7 +22,10 @@ HEADER_LINES = 150
 SOURCE_LINES = 500
 TEST_LINES = 800
 
-SKIPPED_DIRECTORIES = {".git", ".cache", "build", "node_modules", "testdata", "corpus", "__pycache__"}
+SKIPPED_DIRECTORIES = {
+    ".git", ".cache", ".mypy_cache", ".ruff_cache", "build", "node_modules", "testdata", "corpus",
+    "__pycache__",
+}  # fmt: skip
 TEXT_SUFFIXES = {
     "", ".cc", ".cmake", ".h", ".js", ".json", ".md", ".mjs", ".py", ".sh", ".toml", ".ts", ".txt",
     ".yml",

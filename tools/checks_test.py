@@ -127,6 +127,39 @@ class LayersTest(TreeTest):
         self.write("src/io/forgotten_test.cc", "")
         self.expect(self.problems(), "src/io/forgotten_test.cc:1:", "is not named in")
 
+    def write_engine_module(self, file: str, includes: str) -> None:
+        self.write(
+            "modules/rpc/CMakeLists.txt",
+            "set(core_sources a.cc\n  a.h)  # b.cc\nset(core_tests a_test.cc a_test_support.h)\n"
+            "set(ggml_sources g.cc)\nset(ggml_headers g.h)\n",
+        )
+        self.write("modules/rpc/a.h", "#include <sys/socket.h>\n#include <netinet/tcp.h>\n")
+        self.write("modules/rpc/a.cc", '#include "rpc/a.h"\n#include <vector>\n')
+        self.write("modules/rpc/a_test.cc", '#include "rpc/a.h"\n#include <gtest/gtest.h>\n')
+        self.write("modules/rpc/a_test_support.h", "#include <gmock/gmock.h>\n")
+        self.write("modules/rpc/g.h", "#include <ggml-backend.h>\n")
+        self.write("modules/rpc/g.cc", '#include "rpc/g.h"\n#include "ggml.h"\n')
+        self.write(f"modules/rpc/{file}", includes)
+
+    def test_a_good_module_of_an_engine_passes(self) -> None:
+        self.write_engine_module("a.h", "#include <cstddef>\n")
+        self.assertEqual(self.problems(), [])
+
+    def test_the_includes_of_a_module_of_an_engine(self) -> None:
+        for file, include, problem in (
+            ("a.cc", '"ggml.h"', "only ggml_sources and ggml_headers"),
+            ("a.cc", "<gguf.h>", "only ggml_sources and ggml_headers"),
+            ("a.h", '"rpc/g.h"', "only ggml_sources and ggml_headers"),
+            ("a.cc", '"base/a.h"', "there is no modules/base/a.h"),
+            ("g.cc", '"a.h"', "there is no modules/a.h"),
+            ("g.cc", "<fmt/format.h>", "not there where engines are built"),
+            ("b.cc", "<vector>", "is not named in modules/rpc/CMakeLists.txt"),
+        ):
+            with self.subTest(file=file, include=include):
+                self.write_engine_module(file, f"#include {include}\n")
+                self.expect(self.problems(), f"modules/rpc/{file}:1:", problem)
+                (self.root / "modules/rpc" / file).unlink()
+
 
 class StyleTest(TreeTest):
     def problems(self) -> list[str]:

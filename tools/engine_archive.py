@@ -19,6 +19,7 @@ from typing import IO
 
 import engine_tree
 import fetch
+import rpc_module
 from engine_tree import say
 from fetch import SetupError
 
@@ -200,7 +201,8 @@ def install_archive(source: Path, backend: str, dest: Path) -> Path:
         except SetupError as error:
             raise SetupError(f"{source} is not taken: {error}") from error
         server = stage / program
-        (server.parent / "engine.json").unlink(missing_ok=True)  # Of another engine of Yoke's.
+        for name in ("engine.json", *rpc_module.FILES):  # Of another engine of Yoke's.
+            (server.parent / name).unlink(missing_ok=True)
         server.chmod(0o755)  # Some archives know no permissions.
         try:
             version, commit = version_of(engine_tree.output_of(server, "--version"))

@@ -45,12 +45,21 @@ def files_in(stage: Path) -> dict[str, int]:
     }
 
 
-def write_manifest(stage: Path, manifest: Mapping[str, Any]) -> None:
+def write_manifest(stage: Path, manifest: Mapping[str, Any], name: str = "engine.json") -> None:
     """Last of all: it makes an engine of the directory."""
-    with open(stage / "engine.json", "w", encoding="utf-8") as sink:
+    with open(stage / name, "w", encoding="utf-8") as sink:
         sink.write(json.dumps(manifest, indent=2) + "\n")
         sink.flush()
         os.fsync(sink.fileno())
+
+
+def change_manifest(home: Path, changes: Mapping[str, Any]) -> None:
+    """Sets entries of an installed engine's manifest, and removes those that are None."""
+    manifest = read_manifest(home) | dict(changes)
+    kept = {name: value for name, value in manifest.items() if value is not None}
+    new = f".engine.json.{os.getpid()}"
+    write_manifest(home, kept, new)
+    os.replace(home / new, home / "engine.json")
 
 
 @contextlib.contextmanager

@@ -38,6 +38,7 @@ import engine_archive
 import engine_tree
 import fetch
 import llama_cpp_build
+import rpc_module
 from engine_tree import say
 from fetch import SetupError
 from llama_cpp_build import NAME, PROGRAMS, Job
@@ -202,6 +203,8 @@ def install_built(job: Job) -> None:
         raise SetupError(f"{error}\n{hint}") from error
     fill_home(job, lambda stage: gather(job, stage), built_here())
     if job.pins is not None:  # A source tree's build is kept: the next one only adds to it.
+        with contextlib.suppress(SetupError, OSError):  # add_rpc_module() tells what is wrong.
+            rpc_module.keep_headers(job, job.source)
         shutil.rmtree(job.work, ignore_errors=True)
 
 
@@ -217,7 +220,7 @@ def install_beside_cpu(job: Job) -> None:
             base,
             stage,
             symlinks=True,
-            ignore=lambda directory, names: {"engine.json"} & set(names),
+            ignore=lambda directory, names: {"engine.json", *rpc_module.FILES} & set(names),
             copy_function=engine_tree.link_or_copy,
             dirs_exist_ok=True,
         )
@@ -396,21 +399,43 @@ def is_ready(job: Job) -> bool:
     return job.pins is not None and is_installed(job.home, job.pins, job.modules, job.module)
 
 
+def add_rpc_module(job: Job, pins: dict[str, Any]) -> None:
+    """Puts the pipelined RPC client into every engine of the job's release, if it is for that."""
+    if job.pins is None and (version := rpc_module.ggml_version(job.source)) != pins["ggml"]:
+        say(
+            f"Note: this tree has ggml {version or 'of an unknown version'}, and the pipelined RPC "
+            f"client is for {pins['ggml']}: llama.cpp's own is used."
+        )
+        return
+    homes = rpc_module.engines_of(job.home.parent, job.version)
+    if rpc_module.lacking(homes):
+        with fetch.locked(lock_of(job)):
+            tree = job.source if job.pins is None else None
+            rpc_module.install(homes, lambda: tree or rpc_module.pinned_tree(job), job)
+
+
+def lock_of(job: Job) -> Path:
+    return job.work.with_name(f"{job.work.name}.lock")
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_arguments(argv)
+    pins = fetch.load_pins()[NAME]
     if args.archive:
         with fetch.locked(fetch.cache_home() / "build" / f"{NAME}-archive.lock"):
             home = engine_archive.install_archive(args.archive, args.backend, args.dest)
+        add_rpc_module(pinned_job(args, pins), pins)
         say(f"{NAME} for {args.backend} is installed in {home}")
         return
-    jobs = wanted_jobs(args, fetch.load_pins()[NAME])
+    jobs = wanted_jobs(args, pins)
     if not all(is_ready(job) for job in jobs):
-        with fetch.locked(jobs[0].work.with_name(f"{jobs[0].work.name}.lock")):
+        with fetch.locked(lock_of(jobs[0])):
             for job in jobs:
                 if not is_ready(job):
                     began = time.monotonic()
                     install(job)
                     say(f"Took {fetch.time_text(time.monotonic() - began)}")
+    add_rpc_module(jobs[0], pins)
     for job in jobs:
         say(f"{NAME} {job.version} for {job.backend} is installed in {job.home}")
 

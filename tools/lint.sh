@@ -13,7 +13,7 @@ usage() {
 }
 
 sources() {
-  find src tests bench -name node_modules -prune -o \( -name '*.cc' -o -name '*.h' \) -print0
+  find src modules tests bench -name node_modules -prune -o \( -name '*.cc' -o -name '*.h' \) -print0
 }
 
 format() {

@@ -22,6 +22,7 @@ PROGRAMS = ("llama-server", "ggml-rpc-server", "llama-bench", "llama-quantize", 
 TARGETS = (*PROGRAMS, "ggml-rpc")
 CONFIGURE_TIMEOUT_S = 900.0
 BUILD_TIMEOUT_S = 4 * 3600.0
+NO_COMPILER = "unknown compiler"
 
 # cmake option -> what /proc/cpuinfo calls it; used only for a source tree of the user's own.
 CPU_FEATURES = {
@@ -252,4 +253,4 @@ def check_portable(build_dir: Path) -> None:
 
 
 def compiler_text() -> str:
-    return fetch.run_text(["c++", "--version"]).partition("\n")[0] or "unknown compiler"
+    return fetch.run_text(["c++", "--version"]).partition("\n")[0] or NO_COMPILER

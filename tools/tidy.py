@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs clang-tidy over the sources of src/ that a compile database names.
+"""Runs clang-tidy over the sources of src/ and modules/ that a compile database names.
 
 A source that was found clean is remembered in the user's cache by the content of everything that
 can change the verdict, and not looked at again. tools/lint.sh prepares the database.
@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+OWN = (ROOT / "src", ROOT / "modules")
 TIDY = "clang-tidy-19"
 # These hold nothing of ours: they compile Asio and Beast.
 NOT_OURS = re.compile(r"_impl\.cc$")
@@ -34,15 +35,15 @@ def cache_directory() -> Path:
 
 
 def with_own_headers(source: Path) -> list[Path]:
-    """The source and the headers of src/ that it includes, directly or not."""
+    """The source and the headers of ours that it includes, directly or not."""
     found = {source}
     pending = [source]
     while pending:
         for target in OWN_INCLUDE.findall(pending.pop().read_text()):
-            header = ROOT / "src" / target
-            if header.is_file() and header not in found:
-                found.add(header)
-                pending.append(header)
+            for header in (root / target for root in OWN):
+                if header.is_file() and header not in found:
+                    found.add(header)
+                    pending.append(header)
     return sorted(found)
 
 
@@ -79,11 +80,11 @@ def forget_old(cache: Path) -> None:
 
 
 def sources_of(database: Path) -> dict[Path, str]:
-    """The sources of src/ and how each is compiled."""
+    """Our sources and how each is compiled."""
     commands = {}
     for entry in json.loads(database.read_text()):
         source = Path(entry["file"])
-        if source.is_relative_to(ROOT / "src") and not NOT_OURS.search(source.name):
+        if any(source.is_relative_to(root) for root in OWN) and not NOT_OURS.search(source.name):
             # The build directory differs from checkout to checkout and does not matter.
             command = entry["command"].split(" -o ")[0].replace(entry["directory"], "")
             commands[source] = command
@@ -93,7 +94,7 @@ def sources_of(database: Path) -> dict[Path, str]:
 def main(database: Path) -> int:
     sources = sources_of(database)
     if not sources:
-        print(f"tidy: {database} names no source of {ROOT / 'src'}")
+        print(f"tidy: {database} names no source of {ROOT}")
         return 1
     version = subprocess.run([TIDY, "--version"], capture_output=True, check=True).stdout
     common = version + (ROOT / ".clang-tidy").read_bytes()

@@ -32,6 +32,7 @@ import fetch
 import get_llama_cpp
 import get_starter_model
 import llama_cpp_build
+import rpc_module
 
 TOOLS = Path(__file__).resolve().parent
 Answer = Callable[["Handler"], None]
@@ -531,6 +532,16 @@ class VulkanEngineTest(ToolTest):
         for name in ("llama-server", "libllama.so.0", "licenses/LICENSE-x"):
             self.assertTrue((self.vulkan / name).samefile(self.cpu / name), name)
         self.assertEqual(os.readlink(self.vulkan / "libllama.so"), "libllama.so.0")
+
+    def test_the_rpc_client_is_none_of_its_files(self) -> None:
+        """It changes while the engine stays as it is."""
+        for name in rpc_module.FILES:
+            (self.cpu / name).write_text("of some sources")
+        self.assertEqual(self.call(), 0, self.output.getvalue())
+        files = engine_tree.read_manifest(self.vulkan)["files"]
+        for name in rpc_module.FILES:
+            self.assertNotIn(name, files)
+            self.assertFalse((self.vulkan / name).exists())
 
     def test_its_manifest_names_what_it_was_made_from(self) -> None:
         self.call()
