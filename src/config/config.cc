@@ -199,6 +199,7 @@ class ConfigReader {
     engines.vllm = read_program(table, "vllm");
     engines.rocm_path = read_program(table, "rocm_path");
     table.read("software_devices", engines.software_devices);
+    table.read("rpc_client", rpc_client_, kRpcClients);
     table.reject_unknown();
   }
 
@@ -250,11 +251,36 @@ class ConfigReader {
   }
 
   void read_models(TomlTable& table) {
-    const ModelDefaults defaults{config_.server.model_dir, unload_after_, config_.groups};
+    const ModelDefaults defaults{config_.server.model_dir, unload_after_, config_.groups,
+                                 rpc_client_};
     for (auto& [name, model] : table.tables()) {
       check_name(name, "a model", model.line());
       config_.models.push_back(read_model(name, model, defaults));
     }
+    warn_of_shared_rpc_servers();
+  }
+
+  // It serves one client at a time; the next one waits.
+  void warn_of_shared_rpc_servers() {
+    std::map<std::string, const ModelConfig*> users;
+    for (const ModelConfig& model : config_.models) {
+      for (const RpcServer& server : model.options.rpc_servers) {
+        const auto [user, first] = users.emplace(server.endpoint, &model);
+        if (first || are_never_together(*user->second, model)) continue;
+        config_.warnings.push_back(fmt::format(
+            "The models {} and {} name the same RPC server {}, which serves one of them at a time: "
+            "give each its own, or put both into a group with one_at_a_time.",
+            user->second->name, model.name, server.endpoint));
+      }
+    }
+  }
+
+  bool are_never_together(const ModelConfig& a, const ModelConfig& b) const {
+    const std::string& group = a.residence.group;
+    return !group.empty() && group == b.residence.group &&
+           std::ranges::any_of(config_.groups, [&](const GroupConfig& it) {
+             return it.name == group && it.one_at_a_time;
+           });
   }
 
   void check_name(const std::string& name, std::string_view what, int line) {
@@ -274,6 +300,7 @@ class ConfigReader {
 
   Config config_;
   milliseconds unload_after_{0};  // Of models that don't say it themselves.
+  RpcClient rpc_client_ = RpcClient::kPipelined;
   Problems problems_;
 };
 

@@ -295,6 +295,55 @@ TEST(ParseConfig, RefusesTwoWaysToNameAnEngine) {
       HasSubstr("yoke.toml:3: 'llama_server_rocm' in [engines]: llama_server is the only engine"));
 }
 
+TEST(ParseConfig, ReadsRpcServers) {
+  const Config config = parsed(R"(
+[engines]
+rpc_client = "stock"
+[models.split]
+model_path = "m"
+rpc_servers = ["desk-2=127.0.0.1:50052", "127.0.0.1:50053"]
+rpc_timeout = "30s"
+[models.pipelined]
+model_path = "m"
+rpc_servers = ["127.0.0.1:50054"]
+rpc_client = "pipelined"
+[models.by-hand]
+model_path = "m"
+extra_args = ["--rpc", "127.0.0.1:50055"]
+[models.whole]
+model_path = "m"
+rpc_client = "stock"
+)");
+  ASSERT_EQ(config.models.size(), 4u);
+  const LoadOptions& split = config.models[0].options;
+  EXPECT_THAT(split.rpc_servers,
+              testing::ElementsAre(RpcServer{"127.0.0.1:50052", "desk-2"},
+                                   RpcServer{"127.0.0.1:50053", "127.0.0.1:50053"}));
+  EXPECT_EQ(split.rpc_client, RpcClient::kStock);
+  EXPECT_EQ(split.rpc_timeout, std::chrono::seconds(30));
+  EXPECT_EQ(config.models[1].options.rpc_client, RpcClient::kPipelined);
+  EXPECT_EQ(config.models[2].options.rpc_client, RpcClient::kStock);
+  // It has none, so that the client is nothing to it.
+  EXPECT_EQ(config.models[3].options.rpc_client, RpcClient::kPipelined);
+  EXPECT_THAT(config.warnings, testing::IsEmpty());
+}
+
+TEST(ParseConfig, WarnsOfAnRpcServerForTwoModels) {
+  const std::string models = R"(
+[models.a]
+model_path = "m"
+rpc_servers = ["127.0.0.1:50052"]
+group = "big"
+[models.b]
+model_path = "m"
+rpc_servers = ["127.0.0.1:50052"]
+group = "big"
+)";
+  EXPECT_THAT(parsed("[groups.big]" + models).warnings,
+              testing::ElementsAre(HasSubstr("The models a and b name the same RPC server")));
+  EXPECT_THAT(parsed("[groups.big]\none_at_a_time = true" + models).warnings, testing::IsEmpty());
+}
+
 TEST(ParseConfig, RefusesAQuantizedVWithoutFlashAttention) {
   const std::string text = std::string(kModel) + "\nflash_attn = \"off\"\ncache_type_v = ";
   const auto refused = parse_config(text + "\"q8_0\"", "yoke.toml");
@@ -365,6 +414,16 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"cache_ram = \"much\"", "'much' is no size"},
         Mistake{"cache_ram = true", "expected a string, found true or false."},
         Mistake{"cache_ram = \"2000TiB\"", "is not between"},
+        Mistake{"rpc_servers = \"127.0.0.1:50052\"",
+                "expected an array of strings, found a string."},
+        Mistake{"rpc_servers = [\"desk-2:50052\"]", "ssh -N -L 50052:127.0.0.1:50052 desk-2"},
+        Mistake{"rpc_servers = [\"127.0.0.1\"]", "is no address of an RPC server."},
+        Mistake{"rpc_client = \"fast\"", "'fast' is not one of 'pipelined', 'stock'."},
+        Mistake{"rpc_timeout = \"10ms\"", "'rpc_timeout'"},
+        Mistake{"rpc_timeout = \"25h\"", "more than 24h."},
+        Mistake{"rpc_timeout = 2", "expected a string, found an integer."},
+        Mistake{"rpc_servers = [\"127.0.0.1:1\"]\nextra_args = [\"--rpc\", \"127.0.0.1:2\"]",
+                "extra_args has --rpc too; take out one of them."},
         Mistake{"n_ctx = ", "Error while parsing"}, Mistake{"n_ctx = 1 2", "Error while parsing"},
         Mistake{"[models.smollm2]", "redefine"}));
 
@@ -659,6 +718,9 @@ TEST(Examples, ShowEveryKeyAsItIs) {
                           "priority",
                           "group",
                           "max_waiting",
+                          "rpc_servers",
+                          "rpc_client",
+                          "rpc_timeout",
                           "cache_ram",
                           "extra_args"}) {
     EXPECT_THAT(text, HasSubstr(std::string("\n") + key + " = "));
@@ -707,6 +769,9 @@ TEST(Examples, ShowEveryKeyAsItIs) {
   EXPECT_EQ(options.cache_type_k, "f16");
   EXPECT_EQ(options.cache_type_v, "f16");
   EXPECT_EQ(options.answer_check, defaults.answer_check);
+  EXPECT_EQ(options.rpc_client, defaults.rpc_client);
+  EXPECT_EQ(options.rpc_timeout, defaults.rpc_timeout);
+  EXPECT_EQ(options.rpc_servers.size(), 2u);
 }
 
 }  // namespace

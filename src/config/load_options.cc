@@ -81,6 +81,13 @@ bool is_quantized(std::string_view cache_type) {
   return std::ranges::find(kWide, cache_type) == kWide.end();
 }
 
+bool uses_rpc(const LoadOptions& options) {
+  return !options.rpc_servers.empty() ||
+         std::ranges::any_of(options.extra_args, [](const std::string& argument) {
+           return normalized_flag(argument) == "--rpc";
+         });
+}
+
 Result<void> check_extra_args(std::span<const std::string> args) {
   for (const std::string& argument : args) {
     const std::string flag = normalized_flag(argument);

@@ -2,6 +2,7 @@
 // the keys in a [models.NAME] table. Plain values; any thread.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "config/rpc_servers.h"
 
 namespace yoke::config {
 
@@ -61,6 +63,12 @@ struct LoadOptions {
   std::vector<double> tensor_split;  // The share of each GPU; empty: as their free memory.
   int main_gpu = -1;                 // With split_mode "none"; -1: the engine's choice.
 
+  // Where layers go besides this machine's GPUs, or instead of its CPU.
+  std::vector<RpcServer> rpc_servers;
+  RpcClient rpc_client = RpcClient::kPipelined;
+  // How long one of them may owe an answer before it is taken for lost.
+  std::chrono::milliseconds rpc_timeout = std::chrono::minutes(2);
+
   std::filesystem::path mmproj;             // The projector of a multimodal model.
   std::filesystem::path draft_model;        // For speculative decoding.
   std::vector<std::filesystem::path> lora;  // Adapters.
@@ -78,6 +86,9 @@ struct LoadOptions {
 
   friend bool operator==(const LoadOptions&, const LoadOptions&) = default;
 };
+
+// Whether layers are computed by RPC servers: its own, or those that extra_args name.
+bool uses_rpc(const LoadOptions& options);
 
 // Refuses flags that Yoke has to set itself: where the engine listens, its key, the model, its log.
 // kInvalidArgument.

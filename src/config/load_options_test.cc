@@ -35,6 +35,17 @@ TEST(IsQuantized, IsTrueBelowSixteenBits) {
   for (const char* type : {"q8_0", "q4_1", "iq4_nl"}) EXPECT_TRUE(is_quantized(type)) << type;
 }
 
+TEST(UsesRpc, ByServersOrArguments) {
+  LoadOptions options;
+  EXPECT_FALSE(uses_rpc(options));
+  options.extra_args = {"--rpc", "127.0.0.1:50052"};
+  EXPECT_TRUE(uses_rpc(options));
+  options.extra_args = {"--rpc-like", "x"};
+  EXPECT_FALSE(uses_rpc(options));
+  options.rpc_servers = {{"127.0.0.1:50052", "desk-2"}};
+  EXPECT_TRUE(uses_rpc(options));
+}
+
 TEST(CheckExtraArgs, TakesFlagsOfTheUsersOwn) {
   const std::vector<std::string> args{"--cache-reuse", "256", "-ctk", "q8_0", "--hosts-file"};
   EXPECT_TRUE(check_extra_args(args));

@@ -19,6 +19,8 @@ constexpr int kMaxBatch = 1 << 20;
 constexpr int kMaxGpus = 128;
 constexpr int kMaxPriority = 1000;
 constexpr int kMaxWaiting = 1'000'000;
+constexpr auto kLeastRpcTimeout = milliseconds(1000);
+constexpr milliseconds kLongestRpcTimeout = std::chrono::hours(24);
 
 constexpr std::array<std::pair<std::string_view, ServerType>, 3> kServerTypes{
     {{"llm", ServerType::kLlm},
@@ -63,6 +65,7 @@ class ModelReader {
     table_.read_one_of("pooling", options().pooling, kPoolings);
     table_.read("answer_check", options().answer_check, kAnswerChecks);
     read_extra_args();
+    read_rpc();
     table_.reject_unknown();
     return std::move(model_);
   }
@@ -186,6 +189,30 @@ class ModelReader {
     if (const auto checked = check_extra_args(options().extra_args); !checked) {
       table_.refuse("extra_args", checked.error().text());
     }
+  }
+
+  // After extra_args, which may name RPC servers too.
+  void read_rpc() {
+    std::vector<std::string> servers;
+    const bool in_arguments = uses_rpc(options());
+    if (table_.read("rpc_servers", servers)) {
+      auto parsed = parse_rpc_servers(servers);
+      if (!parsed) {
+        table_.refuse("rpc_servers", parsed.error().text());
+      } else if (in_arguments) {
+        table_.refuse("rpc_servers", "extra_args has --rpc too; take out one of them.");
+      } else {
+        options().rpc_servers = std::move(*parsed);
+      }
+    }
+    RpcClient client = defaults_.rpc_client;
+    table_.read("rpc_client", client, kRpcClients);
+    table_.read("rpc_timeout", options().rpc_timeout, kLeastRpcTimeout);
+    if (options().rpc_timeout > kLongestRpcTimeout) {
+      table_.refuse("rpc_timeout", "more than 24h.");
+    }
+    // To other models it is nothing, so that a change of the default does not restart them.
+    if (uses_rpc(options())) options().rpc_client = client;
   }
 
   TomlTable& table_;

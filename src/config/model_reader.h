@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "config/config.h"
 #include "config/toml_reader.h"
@@ -20,7 +21,11 @@ struct ModelDefaults {
   std::filesystem::path model_dir;            // Where its paths start.
   std::chrono::milliseconds unload_after{0};  // Where its table doesn't say it.
   std::span<const GroupConfig> groups;
+  RpcClient rpc_client = RpcClient::kPipelined;  // Where its table doesn't say it.
 };
+
+inline constexpr std::array<std::pair<std::string_view, RpcClient>, 2> kRpcClients{
+    {{"pipelined", RpcClient::kPipelined}, {"stock", RpcClient::kStock}}};
 
 // Mistakes go to the table's problems.
 ModelConfig read_model(std::string name, TomlTable& table, const ModelDefaults& defaults);

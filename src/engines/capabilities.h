@@ -6,6 +6,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 
@@ -18,6 +19,8 @@ struct Capabilities {
   std::string version;  // "0.5.0 (build 1, commit de3ff81)", as the engine writes it.
   std::set<std::string, std::less<>> flags;   // All spellings: "-m", "--model".
   std::set<std::string, std::less<>> valued;  // Those of `flags` that are followed by a value.
+  // The GPUs that it sees, by their names for --device; empty where it was not asked.
+  std::vector<std::string> devices{};
   // The values that the help lists one by one, each as "--flag=value".
   std::set<std::string, std::less<>> choices;
 

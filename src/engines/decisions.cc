@@ -27,6 +27,8 @@ constexpr int kCpuBatchPerThread = 32;
 constexpr int kLeastCpuBatch = 64;
 constexpr int kMostCpuBatch = 512;
 constexpr int kBatch = 2048;
+// Workers compute parts of one prompt at the same time if it comes to them in several pieces.
+constexpr int kWorkersBatch = 512;
 // After the device was lost with the usual ones.
 constexpr int kSmallerBatch = 128;
 
@@ -69,8 +71,15 @@ bool has_unified_memory(const Case& it) {
          has_device(it, [](const hardware::Device& device) { return device.memory.unified; });
 }
 
+bool has_workers(const Case& it) { return !it.options.rpc_servers.empty(); }
+
+bool has_stock_rpc(const Case& it) {
+  return has_workers(it) && it.options.rpc_client == config::RpcClient::kStock;
+}
+
 // A Vulkan driver that computes on the processor is as slow as that.
 bool computes_on_processor(const Case& it) {
+  if (has_workers(it)) return false;
   if (it.backend == kCpu) return true;
   return it.machine != nullptr && !it.machine->devices.empty() &&
          std::ranges::all_of(it.machine->devices, &hardware::Device::software);
@@ -109,7 +118,10 @@ constexpr std::array kKnownFacts{
     KnownFact{"fit_memory", "false", has_unified_memory,
               "Where the GPU uses the host's memory, the engine does not count that when it fits "
               "its options.",
-              "llama.cpp #22592, #22922"}};
+              "llama.cpp #22592, #22922"},
+    KnownFact{"cache_ram", "0", has_stock_rpc,
+              "To read a worker's part of what is kept has ended the whole engine.",
+              "llama.cpp #26529, #26128"}};
 
 const KnownFact* known_fact(std::string_view setting, const Case& it) {
   const auto found = std::ranges::find_if(kKnownFacts, [&](const KnownFact& fact) {
@@ -144,6 +156,10 @@ Decision physical_batch(const Case& it, bool smaller) {
   if (smaller && is_llm(it)) {
     return {"n_ubatch", std::to_string(kSmallerBatch), DecidedBy::kMeasured,
             "The device was lost with larger batches on this machine.", "llama.cpp #21724, #25664"};
+  }
+  if (has_workers(it) && is_llm(it)) {
+    return by_default("n_ubatch", std::to_string(kWorkersBatch),
+                      "Workers compute at the same time where a prompt comes in several pieces.");
   }
   if (const KnownFact* fact = known_fact("n_ubatch", it)) return by_fact(*fact);
   if (computes_on_processor(it)) {
@@ -194,6 +210,9 @@ Decision fit_memory(const Case& it) {
 
 Decision memory_lock(const Case& it) {
   if (!it.options.mlock) return by_user("mlock", "false");
+  if (has_workers(it)) {
+    return by_default("mlock", "false", "The weights lie in the memory of RPC servers.");
+  }
   return by_default("mlock", "true",
                     "A model that is swapped out answers many times slower than one in memory.");
 }
@@ -242,12 +261,22 @@ Decision cache_ram(const Case& it, std::uint64_t& bytes) {
     bytes = *it.options.cache_ram;
     return by_user("cache_ram", mebibytes(bytes));
   }
+  if (const KnownFact* fact = known_fact("cache_ram", it)) {
+    bytes = 0;
+    return by_fact(*fact);
+  }
   bytes = is_llm(it) ? usual_cache_ram(it) : 0;
   return by_default("cache_ram", mebibytes(bytes),
                     bytes == 0
                         ? "Only a chat goes on with a prompt that was read before."
                         : "A chat that goes on need not be read again; the engine's own 8 GiB "
                           "may be more than this machine can spare.");
+}
+
+Decision rpc_client(const LoadOptions& options) {
+  const std::string name(config::name_of(options.rpc_client));
+  if (options.rpc_client != config::RpcClient::kPipelined) return by_user("rpc_client", name);
+  return by_default("rpc_client", name, "With it workers compute at the same time.");
 }
 
 Decision gpu_layers(const Case& it) {
@@ -283,8 +312,10 @@ LoadDecisions decide(const LoadOptions& options, std::string_view backend,
   decide_batches(it, smaller, made);
   made.decisions.push_back(fit_memory(it));
   made.decisions.push_back(memory_lock(it));
+  made.options.mlock = made.decisions.back().value == "true";
   made.decisions.push_back(cache_ram(it, made.options.cache_ram.emplace(0)));
-  if (backend != kCpu) made.decisions.push_back(gpu_layers(it));
+  if (backend != kCpu || has_workers(it)) made.decisions.push_back(gpu_layers(it));
+  if (config::uses_rpc(options)) made.decisions.push_back(rpc_client(options));
   return made;
 }
 

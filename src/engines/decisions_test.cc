@@ -51,6 +51,37 @@ Batches batches(const LoadOptions& options, std::string_view backend,
   return {made.options.n_batch, made.options.n_ubatch};
 }
 
+TEST(Decide, WorkersGetAPromptInSeveralPieces) {
+  LoadOptions options;
+  options.rpc_servers = {{"127.0.0.1:50052", "desk-2"}};
+  EXPECT_EQ(batches(options, "cpu"), (Batches{2048, 512}));
+  EXPECT_EQ(batches(options, "vulkan"), (Batches{2048, 512}));
+  options.n_ubatch = 1024;
+  EXPECT_EQ(batches(options, "cpu"), (Batches{2048, 1024}));
+}
+
+TEST(Decide, SaysWhichRpcClientIsAskedFor) {
+  LoadOptions options;
+  EXPECT_FALSE(
+      std::ranges::any_of(decide(options, "cpu", nullptr, false).decisions,
+                          [](const Decision& made) { return made.setting == "rpc_client"; }));
+  options.rpc_servers = {{"127.0.0.1:50052", "desk-2"}};
+  LoadDecisions made = decide(options, "cpu", nullptr, false);
+  EXPECT_EQ(decision(made, "rpc_client").value, "pipelined");
+  EXPECT_EQ(decision(made, "rpc_client").by, DecidedBy::kDefault);
+  EXPECT_EQ(decision(made, "n_gpu_layers").value, "-1");
+  EXPECT_EQ(decision(made, "mlock").value, "false");
+  EXPECT_FALSE(made.options.mlock);
+  EXPECT_GT(*made.options.cache_ram, 0u);
+  options.rpc_client = config::RpcClient::kStock;
+  made = decide(options, "cpu", nullptr, false);
+  EXPECT_EQ(decision(made, "rpc_client").by, DecidedBy::kUser);
+  EXPECT_EQ(decision(made, "cache_ram").by, DecidedBy::kKnownFact);
+  EXPECT_EQ(made.options.cache_ram, 0u);
+  options.cache_ram = 1u << 30;  // What the user says counts.
+  EXPECT_EQ(decide(options, "cpu", nullptr, false).options.cache_ram, 1u << 30);
+}
+
 TEST(Decide, TakesBatchesThatFitTheBackend) {
   EXPECT_EQ(batches({}, "vulkan"), (Batches{2048, 2048}));
   EXPECT_EQ(batches({}, "rocm"), (Batches{2048, 2048}));

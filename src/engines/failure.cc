@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "engines/failure_rules.h"
+#include "engines/rpc_client.h"
 
 namespace yoke::engines {
 namespace {
@@ -73,6 +74,13 @@ std::span<const std::string> after_what_was_overcome(std::span<const std::string
   return lines;
 }
 
+std::string summary_for(const FailureRule& rule, std::string_view line) {
+  if (rule.cls == kWorkerLost) {
+    if (const auto worker = lost_worker(line)) return describe(*worker);
+  }
+  return std::string(rule.summary.empty() ? summary_of(rule.cls) : rule.summary);
+}
+
 std::optional<Failure> first_match(std::span<const FailureRule> rules,
                                    std::span<const std::string> lines) {
   for (const FailureRule& rule : rules) {
@@ -80,8 +88,7 @@ std::optional<Failure> first_match(std::span<const FailureRule> rules,
       if (!matches(line, rule.pattern)) continue;
       const std::string_view text = without_prefix(line);
       if (is_code(text)) continue;
-      const std::string_view summary = rule.summary.empty() ? summary_of(rule.cls) : rule.summary;
-      return Failure{rule.cls, std::string(summary), std::string(text)};
+      return Failure{rule.cls, summary_for(rule, text), std::string(text)};
     }
   }
   return std::nullopt;
@@ -195,7 +202,8 @@ std::string_view summary_of(FailureClass cls) {
     case kStartTimeout:
       return "The model was not ready in time: see its log with `yoke logs`.";
     case kWorkerLost:
-      return "A machine of the cluster is gone: check its power and network.";
+      return "A worker is lost: see that its machine, its ggml-rpc-server and the tunnel to it are "
+             "up.";
   }
   return "The engine failed.";
 }

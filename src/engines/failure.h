@@ -22,7 +22,7 @@ enum class FailureClass {
   kCrash,
   kLoadFailed,
   kStartTimeout,
-  kWorkerLost,
+  kWorkerLost,  // A machine that computes a part of the model.
 };
 
 // Stable, for logs, metrics and API replies: "bad_model", "out_of_memory".

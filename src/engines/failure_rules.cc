@@ -50,6 +50,12 @@ constexpr std::string_view kGpuMemoryError =
     "The GPU reported a memory error: see `dmesg`, and update the GPU's driver and firmware.";
 
 constexpr auto kRules = std::to_array<FailureRule>({
+    {kWorkerLost, "yoke-rpc: worker lost: ", {}},
+    {kWorkerLost, "yoke-rpc: cannot use worker ", {}},
+    {kWorkerLost, "Remote RPC server crashed or returned malformed response", {}},
+    {kWorkerLost, "ggml-rpc.cpp*Failed to connect to ", {}},
+    {kWorkerLost, "RPC handshake failed for ", {}},
+
     {kPortTaken, "couldn't bind HTTP server socket", {}},
     {kPortTaken, "exiting due to HTTP server error", {}},
 
@@ -140,6 +146,7 @@ constexpr auto kRules = std::to_array<FailureRule>({
 });
 
 constexpr auto kOvercome = std::to_array<std::string_view>({
+    "llama_server: initializing",  // The next process.
     "compute buffer allocation failed, retrying without pipeline parallelism",
     "failed to fit params to free device memory",
     "encountered an error while trying to fit params to free device memory",
@@ -157,6 +164,7 @@ constexpr auto kBroken = std::to_array<std::string_view>({
     "DeviceLostError",
     "VK_ERROR_DEVICE_LOST",
     "device lost",
+    "yoke-rpc",
     "ErrorOutOfDeviceMemory",
     "Compute error.",
     "failed to compute graph",

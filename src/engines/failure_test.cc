@@ -12,6 +12,7 @@ namespace {
 
 using enum FailureClass;
 using testing::HasSubstr;
+using testing::StartsWith;
 
 constexpr ExitStatus kExit1{.code = 1};
 constexpr ExitStatus kAbort{.signal = SIGABRT};
@@ -221,6 +222,7 @@ INSTANTIATE_TEST_SUITE_P(
                     "failed to compute graph, compute status: -1",
                     "vk::Device::allocateMemory: ErrorOutOfDeviceMemory",
                     "ROCm error: unspecified launch failure", "CUDA error: misaligned address",
+                    "decode() failed: yoke-rpc: worker lost: desk-2 (127.0.0.1:50053)",
                     "EngineCore encountered an issue. See stack trace (above) for the root cause.",
                     "EngineDeadError: EngineCore encountered an issue",
                     "torch.AcceleratorError: HIP error: unspecified launch failure"));
@@ -295,6 +297,50 @@ TEST(ClassifyFailure, WhatTheEngineOvercameIsNotTheCause) {
   // Nor is what went wrong before the model was ready.
   EXPECT_EQ(classify(kAbort, {failed, "main: model loaded", "ErrorDeviceLost"}, Phase::kReady).cls,
             kDeviceLost);
+}
+
+TEST(ClassifyFailure, ALostWorkerIsNamed) {
+  const std::string lost =
+      "0.12.345.678 E yoke-rpc: worker lost: desk-2 (127.0.0.1:50053): connection closed by the "
+      "worker";
+  const Failure serving = classify(
+      kAbort, {"main: model loaded", lost, "srv  update_slots: Compute error."}, Phase::kReady);
+  EXPECT_EQ(serving.cls, kWorkerLost);
+  EXPECT_THAT(serving.summary,
+              HasSubstr("The worker desk-2 (127.0.0.1:50053) is lost: connection closed by the"));
+  EXPECT_THAT(serving.evidence_line, StartsWith("yoke-rpc: worker lost: desk-2"));
+
+  const Failure loading = classify(
+      kExit1, {"yoke-rpc: cannot use worker desk-3 (127.0.0.1:50054): connection refused",
+               "error loading model: no such worker", "exiting due to model loading error"});
+  EXPECT_EQ(loading.cls, kWorkerLost);
+  EXPECT_THAT(loading.summary,
+              HasSubstr("The worker desk-3 (127.0.0.1:50054) can't be used: connection refused"));
+}
+
+TEST(ClassifyFailure, WhatEndedAnEarlierProcessIsNotWhyThisOneEnded) {
+  const Failure failure = classify(
+      kExit1, {"yoke-rpc: worker lost: desk-2 (127.0.0.1:50053): connection closed by the worker",
+               "0.00.010.522 I srv  llama_server: initializing ...",
+               "yoke-rpc: cannot use worker desk-2 (127.0.0.1:50053): connection refused"});
+  EXPECT_THAT(failure.summary, HasSubstr("connection refused"));
+  EXPECT_EQ(classify(kExit1, {"std::bad_alloc", "srv  llama_server: initializing ..."}).cls,
+            kLoadFailed);
+}
+
+TEST(ClassifyFailure, AWorkerIsLostToLlamaCppsClientToo) {
+  for (const std::string line :
+       {"../ggml/src/ggml-rpc/ggml-rpc.cpp:566: Remote RPC server crashed or returned malformed "
+        "response",
+        "../ggml/src/ggml-rpc/ggml-rpc.cpp:547: Failed to connect to 127.0.0.1:50052",
+        "../ggml/src/ggml-rpc/ggml-rpc.cpp:550: RPC handshake failed for 127.0.0.1:50052"}) {
+    const Failure failure = classify(kAbort, {line}, Phase::kStarting);
+    EXPECT_EQ(failure.cls, kWorkerLost) << line;
+    EXPECT_THAT(failure.summary, HasSubstr("ggml-rpc-server"));
+    EXPECT_EQ(failure.summary.find("127.0.0.1:50052") == std::string::npos,
+              line.find("127.0.0.1:50052") == std::string::npos);
+  }
+  EXPECT_NE(classify(kExit1, {"curl: Failed to connect to example.org"}).cls, kWorkerLost);
 }
 
 TEST(ClassifyFailure, TellsWhatTheRemovedArgumentWas) {

@@ -28,6 +28,7 @@ struct Launch {
   // Where the engine may write and read the KV caches of its slots; empty for nowhere. It has to
   // be there before the engine starts.
   std::filesystem::path slot_dir{};
+  std::filesystem::path rpc_hashes{};  // rpc_environment(); its directory has to be there.
 };
 
 // The key is in `env`, where other users can't see it.

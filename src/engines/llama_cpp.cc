@@ -89,6 +89,11 @@ void add_endpoint(Builder& builder, std::string_view alias, std::uint16_t port) 
   builder.option("--log-colors", "off");
 }
 
+// Beside the CPU.
+bool has_devices(const LoadOptions& options, std::string_view backend) {
+  return backend != "cpu" || !options.rpc_servers.empty();
+}
+
 void add_sizes(Builder& builder, const LoadOptions& options, std::string_view backend) {
   builder.wish("n_ctx", builder.option("--ctx-size", std::to_string(options.n_ctx)));
   // 0: nothing was decided (decisions.h), so the engine does.
@@ -98,7 +103,7 @@ void add_sizes(Builder& builder, const LoadOptions& options, std::string_view ba
   if (options.n_ubatch > 0) {
     builder.wish("n_ubatch", builder.option("--ubatch-size", std::to_string(options.n_ubatch)));
   }
-  if (backend != "cpu") {
+  if (has_devices(options, backend)) {
     const int layers = options.n_gpu_layers < 0 ? kAllLayers : options.n_gpu_layers;
     builder.wish("n_gpu_layers", builder.option("--n-gpu-layers", std::to_string(layers)));
   }
@@ -124,7 +129,7 @@ void add_cache_types(Builder& builder, const LoadOptions& options) {
 
 // How a model is spread over several GPUs.
 void add_split(Builder& builder, const LoadOptions& options, std::string_view backend) {
-  if (backend == "cpu") return;
+  if (!has_devices(options, backend)) return;
   builder.choice("split_mode", {"--split-mode"}, options.split_mode);
   builder.choice("tensor_split", {"--tensor-split"},
                  fmt::format("{}", fmt::join(options.tensor_split, ",")));
@@ -137,6 +142,23 @@ bool contains(const std::vector<std::string>& arguments, std::string_view flag) 
   return std::ranges::any_of(arguments, [flag](const std::string& argument) {
     return argument == flag || argument.starts_with(std::string(flag) + "=");
   });
+}
+
+// By itself the engine puts the RPC servers first. A copy from one of them to a GPU that comes
+// after them blocks (ggml-backend.cpp: it asks the GPU's module), so a GPU of this machine goes
+// before them. Of several it knows better which belong together.
+void add_rpc_servers(Builder& builder, const LoadOptions& options) {
+  if (options.rpc_servers.empty()) return;
+  std::vector<std::string_view> endpoints;
+  std::vector<std::string> devices = builder.capabilities().devices;
+  for (const config::RpcServer& server : options.rpc_servers) {
+    devices.push_back(fmt::format("RPC{}", endpoints.size()));
+    endpoints.push_back(server.endpoint);
+  }
+  builder.require("--rpc", fmt::format("{}", fmt::join(endpoints, ",")));
+  if (builder.capabilities().devices.size() == 1) {
+    builder.option("--device", fmt::format("{}", fmt::join(devices, ",")));
+  }
 }
 
 // Files besides the model.
@@ -165,6 +187,10 @@ void add_memory(Builder& builder, const LoadOptions& options, std::string_view b
   // An engine that can't fit its options to the memory need not be told to leave it.
   const bool fit = builder.option("--fit", options.fit_memory ? "on" : "off");
   if (options.fit_memory) builder.wish("fit_memory", fit);
+
+  // Yoke's module reads the mapped file itself.
+  const bool pipelined = options.rpc_client == config::RpcClient::kPipelined;
+  if (!options.rpc_servers.empty() && pipelined) builder.option("--load-mode", "mmap");
 
   if (!options.mlock) return;
   const std::uint64_t bytes = model_file_bytes(options.model_path);
@@ -253,6 +279,7 @@ Result<CommandLine> llama_command_line(const EngineInstall& install,
   add_sizes(builder, options, install.backend);
   add_flash_attention(builder, options.flash_attn);
   add_cache_types(builder, options);
+  add_rpc_servers(builder, options);
   add_split(builder, options, install.backend);
   add_files(builder, options);
   add_memory(builder, options, install.backend, lock_limit);

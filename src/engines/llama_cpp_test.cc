@@ -127,6 +127,55 @@ TEST(LlamaCommandLine, LeavesBatchesThatNobodyDecidedToTheEngine) {
   EXPECT_THAT(line.argv, Not(Contains("--ubatch-size")));
 }
 
+LoadOptions model_with_workers() {
+  LoadOptions options = model();
+  options.rpc_servers = {{"127.0.0.1:50052", "desk-2"}, {"127.0.0.1:50053", "desk-3"}};
+  return options;
+}
+
+TEST(LlamaCommandLine, GivesAllLayersToRpcServers) {
+  LoadOptions options = model_with_workers();
+  options.tensor_split = {1, 2};
+  const CommandLine line = command_line(options);
+  EXPECT_EQ(value_of(line, "--rpc"), "127.0.0.1:50052,127.0.0.1:50053");
+  EXPECT_EQ(value_of(line, "--n-gpu-layers"), "999");
+  EXPECT_EQ(value_of(line, "--tensor-split"), "1,2");
+  EXPECT_EQ(value_of(line, "--load-mode"), "mmap");
+  EXPECT_EQ(value_of(line, "--batch-size"), "2048");
+  EXPECT_EQ(value_of(line, "--ubatch-size"), "512");
+  EXPECT_EQ(value_of(line, "--cache-ram"), "512");
+  EXPECT_THAT(line.argv, Not(Contains("--device")));
+}
+
+TEST(LlamaCommandLine, TheStockRpcClientLoadsAsItLikesAndKeepsNoPrompts) {
+  LoadOptions options = model_with_workers();
+  options.rpc_client = config::RpcClient::kStock;
+  const CommandLine line = command_line(options);
+  EXPECT_EQ(value_of(line, "--rpc"), "127.0.0.1:50052,127.0.0.1:50053");
+  EXPECT_THAT(line.argv, Not(Contains("--load-mode")));
+  EXPECT_EQ(value_of(line, "--cache-ram"), "0");
+}
+
+TEST(LlamaCommandLine, PutsTheOneGpuHereBeforeRpcServers) {
+  Capabilities capabilities = real_capabilities();
+  capabilities.devices = {"Vulkan0"};
+  const CommandLine line = command_line(model_with_workers(), capabilities, kVulkan);
+  EXPECT_EQ(value_of(line, "--device"), "Vulkan0,RPC0,RPC1");
+  // The engine looks them up as it reads its command line.
+  EXPECT_LT(std::ranges::find(line.argv, "--rpc"), std::ranges::find(line.argv, "--device"));
+  capabilities.devices = {"Vulkan0", "Vulkan1"};
+  EXPECT_THAT(command_line(model_with_workers(), capabilities, kVulkan).argv,
+              Not(Contains("--device")));
+  EXPECT_THAT(command_line(model(), capabilities, kVulkan).argv, Not(Contains("--device")));
+}
+
+TEST(LlamaCommandLine, NeedsAnEngineWithRpcForRpcServers) {
+  const auto line = llama_command_line(kCpu, capabilities_with(""), model_with_workers(), "m", 1);
+  ASSERT_FALSE(line);
+  EXPECT_EQ(line.error().code, kEngineUnusable);
+  EXPECT_THAT(line.error().message, HasSubstr("it has no --rpc"));
+}
+
 TEST(LlamaCommandLine, PassesCacheTypesAndTheSplit) {
   LoadOptions options = model();
   options.cache_type_k = "q8_0";

@@ -312,6 +312,7 @@ void Builder::add_notes() {
         "reasoning_format is left out: name the model's parser in extra_args, as [\"--reasoning-"
         "parser\", \"qwen3\"].");
   }
+  if (!options_.rpc_servers.empty()) note("rpc_servers is left out: they are llama.cpp's.");
   if (!options_.jinja) note("jinja is left out: vLLM has no other templates.");
   if (!options_.cont_batching) note("cont_batching is left out: vLLM always does it.");
   if (options_.fit_memory) {

@@ -84,6 +84,7 @@ json::object to_json(const Route& route, const Residency& residency) {
   fields["state"] = text(supervisor::name_of(route.state));
   fields["engine"] = route.engine;
   fields["backend"] = route.backend;
+  if (!route.rpc_client.empty()) fields["rpc_client"] = route.rpc_client;
   fields["pid"] = route.pid;
   fields["port"] = route.endpoint.port;
   fields["uptime_s"] = seconds_between(route.since, residency.now);

@@ -46,6 +46,7 @@ constexpr std::array kStatuses{
     StatusOfCode{kEngineError, 502},
     StatusOfCode{kTimeout, 504},
     StatusOfCode{supervisor::kEngineFailed, 503},
+    StatusOfCode{supervisor::kWorkerLost, 503},
     StatusOfCode{kEngineBroken, 503},
     StatusOfCode{kCannotContinue, 503},
     StatusOfCode{scheduler::kModelLoading, 503},

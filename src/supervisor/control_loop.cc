@@ -145,7 +145,8 @@ io::Task<Result<void>> ControlLoop::Impl::begin(config::Config config) {
                                   *history,
                                   guard.get(),
                                   saved_contexts.get(),
-                                  nullptr});
+                                  nullptr,
+                                  config.server.state_dir / "rpc-hashes"});
   auto choosing = choose(config);
   YOKE_CO_TRY(auto wanted, co_await std::move(choosing));
   plan_into(config.memory);

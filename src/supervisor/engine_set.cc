@@ -60,16 +60,20 @@ std::vector<Engine> engines_to_ask(const EngineSet& set, const hardware::Machine
   return asked;
 }
 
-// Why the engine can't compute on a GPU; nothing if it can.
-io::Task<std::optional<std::string>> no_device(Engine engine) {
+// The GPUs that the engine can compute on, at least one.
+io::Task<Result<std::vector<std::string>>> devices_of(Engine engine) {
   auto probing = probe_devices(engine.install, engine.env);
-  const auto devices = co_await std::move(probing);
-  if (!devices) co_return devices.error().text();
-  if (!devices->empty()) co_return std::nullopt;
-  co_return fmt::format(
-      "`{} --list-devices` lists none, so it would compute on the CPU: `yoke doctor` says what is "
-      "missing.",
-      engine.install.server.string());
+  YOKE_CO_TRY(const auto devices, co_await std::move(probing));
+  if (devices.empty()) {
+    co_return fail(
+        engines::kEngineUnusable,
+        fmt::format("`{} --list-devices` lists none, so it would compute on the CPU: `yoke doctor` "
+                    "says what is missing.",
+                    engine.install.server.string()));
+  }
+  std::vector<std::string> names;
+  for (const engines::EngineDevice& device : devices) names.push_back(device.id);
+  co_return names;
 }
 
 // Into `set`: those that start, the preferred one of each backend. An error if there is none.
@@ -189,11 +193,17 @@ io::Task<void> ask_devices(EngineSet& set, const hardware::Machine* machine,
                            const config::Config& config) {
   for (Engine& engine : engines_to_ask(set, machine, config)) {
     std::string backend = engine.install.backend;
-    auto asking = no_device(std::move(engine));
-    auto why = co_await std::move(asking);
-    if (!why) continue;
-    log::warning("The engine for {} is left out: {}", backend, *why);
-    set.unusable.push_back({std::move(backend), std::move(*why)});
+    auto asking = devices_of(std::move(engine));
+    auto devices = co_await std::move(asking);
+    if (devices) {
+      const auto asked = std::ranges::find(set.llama_cpp, backend,
+                                           [](const Engine& it) { return it.install.backend; });
+      if (asked != set.llama_cpp.end()) asked->capabilities.devices = std::move(*devices);
+      continue;
+    }
+    std::string why = devices.error().text();
+    log::warning("The engine for {} is left out: {}", backend, why);
+    set.unusable.push_back({std::move(backend), std::move(why)});
   }
 }
 

@@ -1,6 +1,7 @@
 #include "supervisor/engine_start.h"
 
 #include <algorithm>
+#include <system_error>
 
 #include <boost/asio/ip/tcp.hpp>
 #include <fmt/format.h>
@@ -44,6 +45,16 @@ io::Task<engines::Health> ask_health(http::Endpoint endpoint) {
   co_return engines::health_of_status((*response)->head().status);
 }
 
+// With its directory, which only this user may look into; nothing where that can't be made.
+std::filesystem::path private_file(const std::filesystem::path& file) {
+  namespace fs = std::filesystem;
+  if (file.empty()) return {};
+  std::error_code error;
+  fs::create_directories(file.parent_path(), error);
+  if (!error) fs::permissions(file.parent_path(), fs::perms::owner_all, error);
+  return error ? fs::path() : file;
+}
+
 }  // namespace
 
 std::string short_name(const Engine& engine) {
@@ -69,7 +80,8 @@ Result<StartedEngine> start_engine(boost::asio::any_io_executor executor, const 
   started.key = random_hex(kKeyBytes);
   YOKE_TRY(engines::CommandLine command,
            engines::command_line({start.engine.install, start.engine.capabilities, start.options,
-                                  start.alias, port, started.key, start.machine, start.slot_dir}));
+                                  start.alias, port, started.key, start.machine, start.slot_dir,
+                                  private_file(start.rpc_hashes)}));
   started.notes = start.engine.notes;
   started.notes.insert(started.notes.end(), command.notes.begin(), command.notes.end());
   ChildSpec spec;

@@ -51,7 +51,8 @@ struct EngineStart {
   std::string_view alias;
   const hardware::Machine* machine = nullptr;
   Guard* guard = nullptr;
-  std::filesystem::path slot_dir{};  // Where it may save KV caches; empty: nowhere.
+  std::filesystem::path slot_dir{};    // Where it may save KV caches; empty: nowhere.
+  std::filesystem::path rpc_hashes{};  // engines::rpc_environment
 };
 
 // Of a command line that can't be made: an error of engines::command_line. kIo, kSpawnFailed.

@@ -63,7 +63,9 @@ FallbackDecision FallbackPolicy::after(std::size_t backend, const Ending& ending
   const bool another = std::any_of(states_.begin(), states_.end(), [&](const State& other) {
     return &other != &state && other.until <= now;
   });
-  if (!another) {  // There is nothing to fall back to.
+  // Other backends would need the same worker.
+  const bool worker = ending.failure == FailureClass::kWorkerLost;
+  if (!another || worker) {  // There is nothing to fall back to.
     const RestartDecision decision = restarts_.after(ending);
     if (!decision.restart) return {};
     return {Remedy::kSame, decision.delay};
@@ -91,7 +93,7 @@ FallbackDecision FallbackPolicy::after(std::size_t backend, const Ending& ending
     case FailureClass::kWrongOutput:
     case FailureClass::kLoadFailed:
     case FailureClass::kStartTimeout:
-    case FailureClass::kWorkerLost:
+    case FailureClass::kWorkerLost:  // Not here.
       return leave(state, now);
   }
   return leave(state, now);

@@ -173,6 +173,15 @@ TEST(FallbackPolicy, AQuarantineOfLongAgoIsForgotten) {
   EXPECT_EQ(policy.quarantines(0), 1);
 }
 
+TEST(FallbackPolicy, ALostWorkerIsNoBackendsFault) {
+  FallbackPolicy policy({"vulkan", "cpu"});
+  EXPECT_EQ(end(policy, ready(FailureClass::kWorkerLost)), (FallbackDecision{Remedy::kSame, 0ms}));
+  EXPECT_EQ(end(policy, loading(FailureClass::kWorkerLost)), (FallbackDecision{Remedy::kSame, 1s}));
+  for (int i = 0; i < 20; ++i) end(policy, loading(FailureClass::kWorkerLost));
+  EXPECT_EQ(policy.current(kStart), 0u);
+  EXPECT_EQ(policy.quarantines(0), 0);
+}
+
 TEST(FallbackPolicy, WithOneBackendNothingIsQuarantined) {
   FallbackPolicy policy({"cpu"});
   EXPECT_EQ(end(policy, ready(FailureClass::kGpuFault), kStart),

@@ -10,6 +10,7 @@
 #include "base/units.h"
 #include "engines/model_file.h"
 #include "engines/model_format.h"
+#include "engines/rpc_client.h"
 #include "io/wait_for_one.h"
 
 namespace yoke::supervisor {
@@ -30,7 +31,6 @@ constexpr auto kStopGrace = 5s;
 constexpr auto kLookInterval = 1s;
 // A model moves back to a backend whose quarantine is over when nobody has used it for so long.
 constexpr auto kIdleBeforeMove = 5min;
-constexpr std::size_t kLinesForDiagnosis = 200;
 
 std::chrono::milliseconds since(Clock::time_point start) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - start);
@@ -112,6 +112,7 @@ io::Task<LifeEnd> Instance::live() {
 
 io::Task<LifeEnd> Instance::live_to_the_end() {
   broken_.reset();
+  rpc_.reset();
   forgiven_ = said_better_ = false;
   if (route_.state == InstanceState::kFailed) ++route_.restarts;
   auto living = live_once();
@@ -121,6 +122,7 @@ io::Task<LifeEnd> Instance::live_to_the_end() {
   route_.pid = 0;
   route_.held_bytes = 0;
   route_.key.clear();
+  route_.rpc_client.clear();
   if (stopping_) {
     set_state(InstanceState::kStopped);
     co_return LifeEnd{};
@@ -177,8 +179,13 @@ EngineStart Instance::engine_start() const {
   const bool saves = context_.saved_contexts != nullptr &&
                      model_.options.server_type == config::ServerType::kLlm &&
                      engine().capabilities.has("--slot-save-path");
-  return {engine(),  decisions_.options, model_.name,
-          machine(), context_.guard,     saves ? context_.saved_contexts->directory() : ""};
+  return {engine(),
+          decisions_.options,
+          model_.name,
+          machine(),
+          context_.guard,
+          saves ? context_.saved_contexts->directory() : "",
+          engines::rpc_hash_file(context_.rpc_hashes, decisions_.options)};
 }
 
 Result<void> Instance::check_model() const {
@@ -190,6 +197,10 @@ Result<void> Instance::check_model() const {
 ChildProcess::LineSink Instance::log_sink() {
   return [this](std::string_view line) {
     log_.append(line);
+    if (rpc_ && rpc_->see(line) && !broken_) {
+      broken_ = line;
+      wake_.notify_all();
+    }
     listener_.on_log();
   };
 }
@@ -199,6 +210,9 @@ void Instance::adopt(StartedEngine started) {
   route_.endpoint = std::move(started.endpoint);
   route_.key = std::move(started.key);
   route_.pid = child_->pid();
+  if (route_.kind == EngineKind::kLlamaCpp && config::uses_rpc(decisions_.options)) {
+    rpc_.emplace(model_.name, decisions_.options.rpc_client);
+  }
   for (const std::string& note : started.notes) log::warning("Model {}: {}", model_.name, note);
   if (context_.saved_contexts != nullptr && !engine_start().slot_dir.empty()) {
     contexts_ = std::make_shared<contexts::EngineContexts>(
@@ -224,7 +238,7 @@ contexts::ContextKey Instance::context_key() const {
 }
 
 // One process from start to end.
-io::Task<Instance::Ended> Instance::live_once() {
+io::Task<Ended> Instance::live_once() {
   if (stopping_) co_return Ended{};
   choose_engine();
   set_state(InstanceState::kStarting);
@@ -253,8 +267,11 @@ io::Task<Instance::Ended> Instance::live_once() {
   const auto begun = Clock::now();
   auto loading = become_ready();
   if (auto ended = co_await std::move(loading)) co_return std::move(*ended);
+  watch_rpc();
   auto checking = check_answers();
   if (auto ended = co_await std::move(checking)) co_return std::move(*ended);
+  auto breaking = end_if_broken();
+  if (auto ended = co_await std::move(breaking)) co_return std::move(*ended);
   log::info("Model {}: ready after {}.", model_.name, format_duration(since(begun)));
   answers_before_ = answers_saved_ = route_.load->answers.load(std::memory_order_relaxed);
   ++route_.loads;
@@ -267,15 +284,17 @@ io::Task<Instance::Ended> Instance::live_once() {
 }
 
 // Nothing if it is ready.
-io::Task<std::optional<Instance::Ended>> Instance::become_ready() {
+io::Task<std::optional<Ended>> Instance::become_ready() {
   auto ending = child_->wait();
-  auto becoming_ready = wait_until_ready(route_.endpoint, kLoadLimit);
+  auto becoming_ready = ready_and_whole();
   const auto first = co_await io::wait_for_one(std::move(ending), std::move(becoming_ready));
   if (first.index() == 0) co_return describe_end(std::get<0>(first), false);
   if (std::get<1>(first)) {
     child_->look_at_tree();
     co_return std::nullopt;
   }
+  auto breaking = end_if_broken();
+  if (auto ended = co_await std::move(breaking)) co_return std::move(*ended);
   auto stopping = child_->stop(kStopGrace);
   co_await std::move(stopping);
   co_return load_error(FailureClass::kStartTimeout,
@@ -286,7 +305,7 @@ io::Task<std::optional<Instance::Ended>> Instance::become_ready() {
 }
 
 // From ready to its end.
-io::Task<Instance::Ended> Instance::serve() {
+io::Task<Ended> Instance::serve() {
   idle_since_ = Clock::now();
   auto ending = child_->wait();
   auto watching = watch();
@@ -296,19 +315,33 @@ io::Task<Instance::Ended> Instance::serve() {
   const auto served = since(route_.since);
   auto stopping = child_->stop(0ms);
   co_await std::move(stopping);
-  if (order == Order::kBroken) co_return describe_break();
-  const std::string message = fmt::format("The engine made no progress for {} while it had work.",
-                                          format_duration(context_.hang_limit));
-  co_return Ended{
-      {FailureClass::kGpuHang, true, served, answers_of_this_life()},
-      {kEngineFailed, message, std::string(engines::summary_of(FailureClass::kGpuHang))}};
+  co_return order == Order::kBroken ? describe_break(true) : describe_hang(served);
+}
+
+// Nothing if it can compute.
+io::Task<std::optional<Ended>> Instance::end_if_broken() {
+  if (!broken_ || stopping_) co_return std::nullopt;
+  auto stopping = child_->stop(0ms);
+  co_await std::move(stopping);
+  co_return describe_break(false);
+}
+
+// False after the limit, or as soon as it can't compute.
+io::Task<bool> Instance::ready_and_whole() {
+  const auto until_broken = [](Instance& self) -> io::Task<void> {
+    while (!self.broken_) co_await self.wake_.wait_until(Clock::time_point::max());
+  };
+  auto becoming_ready = wait_until_ready(route_.endpoint, kLoadLimit);
+  auto breaking = until_broken(*this);
+  const auto first = co_await io::wait_for_one(std::move(becoming_ready), std::move(breaking));
+  co_return first.index() == 0 && std::get<0>(first) && !broken_;
 }
 
 // Returns when the engine is to be ended, and why. It hangs if it has had work for the limit and
 // nothing came of it: /health goes on saying 200 when a device is lost, so what counts is what
 // comes out.
 io::Task<Instance::Order> Instance::watch() {
-  const auto limit = context_.hang_limit;
+  const auto limit = hang_limit();
   const auto interval = limit > 0ms
                             ? std::clamp<std::chrono::milliseconds>(limit / 4, 10ms, kLookInterval)
                             : kLookInterval;
@@ -383,40 +416,6 @@ io::Task<void> Instance::save_contexts() {
 
 std::uint64_t Instance::answers_of_this_life() const {
   return route_.load->answers.load(std::memory_order_relaxed) - answers_before_;
-}
-
-Instance::Ended Instance::load_error(FailureClass cls, Error error) const {
-  return {{cls, false, 0ms, 0}, std::move(error)};
-}
-
-Instance::Ended Instance::describe_end(const ExitStatus& status, bool was_ready) {
-  std::vector<std::string> lines;
-  for (LogLine& line : log_.tail(kLinesForDiagnosis)) lines.push_back(std::move(line.text));
-  const auto phase = was_ready ? engines::Phase::kReady : engines::Phase::kStarting;
-  const engines::Failure failure = engines::classify_failure(status, lines, phase);
-  const std::string message =
-      fmt::format("The engine ended with {} while {} ({}).", status.describe(),
-                  was_ready ? "serving" : "loading the model", engines::name_of(failure.cls));
-  const ErrorCode code =
-      failure.cls == FailureClass::kBadModel ? engines::kModelFileInvalid : kEngineFailed;
-  return {{failure.cls, was_ready, was_ready ? since(route_.since) : 0ms, answers_of_this_life()},
-          {code, message, failure.summary},
-          failure.evidence_line,
-          failure.cls == FailureClass::kOutOfMemory && status.signal != SIGKILL};
-}
-
-// It lived on, but said that it can't compute any more.
-Instance::Ended Instance::describe_break() {
-  std::vector<std::string> lines;
-  for (LogLine& line : log_.tail(kLinesForDiagnosis)) lines.push_back(std::move(line.text));
-  lines.push_back(*broken_);
-  const engines::Failure failure =
-      engines::classify_failure(ExitStatus{}, lines, engines::Phase::kReady);
-  const std::string message = fmt::format("The engine said that it can't compute any more ({}): {}",
-                                          engines::name_of(failure.cls), *broken_);
-  return {{failure.cls, true, since(route_.since), answers_of_this_life()},
-          {kEngineFailed, message, failure.summary},
-          *broken_};
 }
 
 bool Instance::has_new_file() const {

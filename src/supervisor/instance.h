@@ -6,7 +6,6 @@
 
 #include <chrono>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -21,11 +20,13 @@
 #include "io/task.h"
 #include "io/wait_list.h"
 #include "supervisor/child_process.h"
+#include "supervisor/ended.h"
 #include "supervisor/engine_set.h"
 #include "supervisor/explanation.h"
 #include "supervisor/instance_context.h"
 #include "supervisor/log_ring.h"
 #include "supervisor/route_table.h"
+#include "supervisor/rpc_watch.h"
 #include "supervisor/standing.h"
 
 namespace yoke::supervisor {
@@ -76,13 +77,6 @@ class Instance {
   Explanation explain() const;
 
  private:
-  // How one life of the process ended.
-  struct Ended {
-    Ending ending{};
-    Error error{kEngineFailed, {}, {}};
-    std::string evidence{};        // A line of its log.
-    bool short_of_memory = false;  // It said so, and was not just killed.
-  };
   enum class Order { kHung, kBroken };  // Why a process that runs is to be ended.
 
   io::Task<LifeEnd> live_to_the_end();
@@ -90,6 +84,8 @@ class Instance {
   io::Task<Ended> live_once();
   io::Task<std::optional<Ended>> become_ready();
   io::Task<std::optional<Ended>> check_answers();
+  io::Task<std::optional<Ended>> end_if_broken();
+  io::Task<bool> ready_and_whole();
   io::Task<std::optional<Ended>> make_reference(int prompt_tokens);
   io::Task<Result<engines::FirstTokens>> answer_as_reference(http::Endpoint engine, std::string key,
                                                              int prompt_tokens) const;
@@ -107,6 +103,8 @@ class Instance {
   }
   void adopt(StartedEngine started);
   ChildProcess::LineSink log_sink();
+  void watch_rpc();
+  std::chrono::milliseconds hang_limit() const;
   const Engine& engine() const { return choice_.engines[current_]; }
   EngineStart engine_start() const;
   std::vector<std::string> commands_for_several_machines() const;
@@ -118,7 +116,8 @@ class Instance {
   bool is_time_to_save() const;
   Ended load_error(engines::FailureClass cls, Error error) const;
   Ended describe_end(const ExitStatus& status, bool was_ready);
-  Ended describe_break();
+  Ended describe_break(bool was_ready);
+  Ended describe_hang(std::chrono::milliseconds served) const;
   std::uint64_t answers_of_this_life() const;
   void set_state(InstanceState state);
 
@@ -140,6 +139,7 @@ class Instance {
   bool stopping_ = false;
   bool saving_ = false;
   std::optional<std::string> broken_;  // What the engine said.
+  std::optional<RpcWatch> rpc_;        // If it was started with RPC servers.
   bool forgiven_ = false;
   bool said_better_ = false;
   bool asked_for_more_ = false;  // Memory, since it was configured.

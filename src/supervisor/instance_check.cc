@@ -31,8 +31,8 @@ constexpr int kRoomForAnswer = 64;
 // Whether this life's answers are to be compared.
 bool Instance::checks_answers() const {
   const auto& options = model_.options;
-  // They may change what is computed, and the CPU's engine does not get them.
-  const bool changed = !options.extra_args.empty();
+  // They may change what is computed, or where, and the CPU's engine does not get them.
+  const bool changed = !options.extra_args.empty() || !options.rpc_servers.empty();
   if (changed && options.answer_check != config::AnswerCheck::kOn) return false;
   return route_.kind == engines::EngineKind::kLlamaCpp && !route_.backend.empty() &&
          route_.backend != kCpu && options.server_type == config::ServerType::kLlm &&
@@ -75,12 +75,13 @@ config::LoadOptions Instance::reference_options(int prompt_tokens) const {
   options.mmproj.clear();
   options.draft_model.clear();
   options.extra_args.clear();
+  options.rpc_servers.clear();
   return engines::decide(options, kCpu, nullptr, false).options;
 }
 
 // A short life of the CPU's engine. Without a reference the model is served unchecked; but a file
 // that the CPU can't load is no model for the others either.
-io::Task<std::optional<Instance::Ended>> Instance::make_reference(int prompt_tokens) {
+io::Task<std::optional<Ended>> Instance::make_reference(int prompt_tokens) {
   log::info("Model {}: the CPU answers first, once for this file, to compare {} with.", model_.name,
             route_.backend);
   set_state(InstanceState::kChecking);
@@ -120,7 +121,7 @@ io::Task<std::optional<Instance::Ended>> Instance::make_reference(int prompt_tok
 }
 
 // Nothing if the engine may serve.
-io::Task<std::optional<Instance::Ended>> Instance::check_answers() {
+io::Task<std::optional<Ended>> Instance::check_answers() {
   const store::Case known = standing_->of(current_);
   const auto check = context_.history.check(known);
   if (!checks_answers() || (check && check->agreed)) co_return std::nullopt;
@@ -141,7 +142,9 @@ io::Task<std::optional<Instance::Ended>> Instance::check_answers() {
     co_return std::nullopt;
   }
   std::optional<Ended> ended;
-  if (!answer) {
+  if (!answer && broken_) {
+    ended = describe_break(false);
+  } else if (!answer) {
     // Its connection closes before the kernel has told of its end.
     auto dying = child_->wait();
     auto limit = io::sleep_for(kDeathNotice);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <filesystem>
 #include <functional>
 #include <optional>
 #include <string>
@@ -22,6 +23,8 @@ namespace yoke::supervisor {
 
 // Of Instance::error: the engine died, or never came up.
 inline constexpr ErrorCode kEngineFailed{"engine_failed"};
+// The same: a machine that computes a part of the model is gone.
+inline constexpr ErrorCode kWorkerLost{"worker_lost"};
 
 // What all instances share. It must outlive them.
 struct InstanceContext {
@@ -37,6 +40,8 @@ struct InstanceContext {
   Guard* guard = nullptr;
   contexts::SavedContexts* saved_contexts = nullptr;  // If KV caches are kept.
   const MemoryPools* pools = nullptr;                 // Where models are planned into.
+  // Where the hashes of weights that RPC servers have are kept.
+  std::filesystem::path rpc_hashes{};
 };
 
 // How a life of an engine ended.

@@ -67,6 +67,7 @@ Explanation Instance::explain() const {
   if (auto command = engines::command_line(launch)) {
     explanation.notes = start.engine.notes;
     explanation.notes.insert(explanation.notes.end(), command->notes.begin(), command->notes.end());
+    if (rpc_ && !rpc_->why_other().empty()) explanation.notes.push_back(rpc_->why_other());
     explanation.command = std::move(command->argv);
   }
   explanation.multi_node = commands_for_several_machines();

@@ -286,6 +286,38 @@ Inventory inventory_for(const Backend& backend, const LoadOptions& options) {
   return inventory;
 }
 
+// With the options' RPC servers, in the engine's order of devices (engines/llama_cpp.cc). Their
+// memory is none of this machine's, and nobody knows how much there is.
+Backend with_rpc_servers(Backend backend, const LoadOptions& options) {
+  Inventory& inventory = backend.inventory;
+  std::vector<planner::ComputeDevice> servers;
+  for (const config::RpcServer& server : options.rpc_servers) {
+    servers.push_back({.name = server.name,
+                       .backend = std::string(kCpu),
+                       .pool = static_cast<std::uint32_t>(inventory.pools.size()),
+                       .reach = {},
+                       .remote = true});
+    inventory.pools.push_back(
+        {.name = server.name, .machine = {}, .total = kUnbounded, .free = kUnbounded});
+    backend.pools.emplace_back();
+  }
+  const bool gpu_first = inventory.devices.size() == 2;
+  inventory.devices.insert(inventory.devices.begin() + (gpu_first ? 2 : 1), servers.begin(),
+                           servers.end());
+  return backend;
+}
+
+// The engine divides the layers by what is free on each device. Nobody knows that of an RPC server,
+// so each device is taken to get as much as the others.
+LoadOptions with_shares(LoadOptions options, const Inventory& inventory) {
+  const bool here = std::ranges::any_of(
+      inventory.devices, [](const auto& device) { return !device.remote && !device.id.empty(); });
+  if (!options.rpc_servers.empty() && here && options.tensor_split.empty()) {
+    options.tensor_split.assign(inventory.devices.size() - 1, 1.0);
+  }
+  return options;
+}
+
 // A model and where its parts are to go.
 struct Placed {
   Inventory inventory;
@@ -335,12 +367,14 @@ void add_draft(Tally& tally, const Placed& placed, const LoadOptions& options) {
   if (const auto made = place(options.draft_model, draft, std::move(left))) tally.add(made->plan);
 }
 
-Needs llama_needs(const Backend& backend, const LoadOptions& options) {
+Needs llama_needs(const Backend& own, const LoadOptions& asked) {
+  const Backend backend = with_rpc_servers(own, asked);
+  const LoadOptions options = with_shares(asked, backend.inventory);
   const auto placed = place(options.model_path, options, inventory_for(backend, options));
   if (!placed) return {};
   Tally tally(backend);
   tally.add(placed->plan);
-  tally.add(0, backend.inventory.devices.size() > 1 ? kServerWithGpu : kServer);
+  tally.add(0, own.inventory.devices.size() > 1 ? kServerWithGpu : kServer);
   if (!options.mmproj.empty()) add_projector(tally, *placed, options);
   for (const fs::path& adapter : options.lora) {
     add_beside_weights(tally, *placed, size_of(adapter));
@@ -432,7 +466,8 @@ LoadOptions MemoryPools::placed(engines::EngineKind kind, const std::string& bac
   const std::size_t gpus = inventory.devices.size() - 1;
   const bool by_layers =
       options.split_mode.empty() || options.split_mode == "layer" || options.split_mode == "none";
-  if (kind != engines::EngineKind::kLlamaCpp || gpus == 0 || !by_layers || options.fit_memory) {
+  if (kind != engines::EngineKind::kLlamaCpp || gpus == 0 || !by_layers || options.fit_memory ||
+      !options.rpc_servers.empty()) {
     return options;
   }
   const auto made = place(options.model_path, options, inventory);

@@ -352,6 +352,37 @@ TEST_F(MemoryPoolsTest, TakeTheGpuThatIsAskedFor) {
   EXPECT_GT(in_pool(needs, 2), 1024 * kMiB);
 }
 
+TEST_F(MemoryPoolsTest, CountNothingOfWhatRpcServersHave) {
+  const MemoryPools pools(machine_of(4 * kGiB, 3 * kGiB), {});
+  LoadOptions split = options(model("big.gguf", 80), "cpu");  // About 10 GiB.
+  EXPECT_GT(in_pool(pools.needs_of(EngineKind::kLlamaCpp, "cpu", split), 0), 8 * kGiB);
+  split.rpc_servers = {{"127.0.0.1:50052", "desk-2"}, {"127.0.0.1:50053", "desk-3"}};
+  split.cache_ram = 0;
+  const Needs needs = pools.needs_of(EngineKind::kLlamaCpp, "cpu", split);
+  EXPECT_THAT(needs, testing::SizeIs(1));
+  // The tokens' embeddings are looked up here: 125 MiB of them.
+  EXPECT_GT(in_pool(needs, 0), 125 * kMiB);
+  EXPECT_LT(in_pool(needs, 0), 500 * kMiB);
+  // Those that the user keeps here count.
+  split.n_gpu_layers = 41;
+  EXPECT_GT(in_pool(pools.needs_of(EngineKind::kLlamaCpp, "cpu", split), 0), 4 * kGiB);
+}
+
+TEST_F(MemoryPoolsTest, CountTheGpusShareBesideRpcServers) {
+  const MemoryPools pools(with_card(16 * kGiB), {});
+  LoadOptions split = options(model("m.gguf"), "vulkan");
+  const std::uint64_t all = in_pool(pools.needs_of(EngineKind::kLlamaCpp, "vulkan", split), 1);
+  split.rpc_servers = {{"127.0.0.1:50052", "desk-2"}};
+  const std::uint64_t half = in_pool(pools.needs_of(EngineKind::kLlamaCpp, "vulkan", split), 1);
+  EXPECT_GT(half, all / 3);
+  EXPECT_LT(half, all * 3 / 4);
+  split.tensor_split = {1, 7};  // The GPU comes first.
+  EXPECT_LT(in_pool(pools.needs_of(EngineKind::kLlamaCpp, "vulkan", split), 1), half);
+  // The engine divides the layers itself.
+  split.tensor_split.clear();
+  EXPECT_EQ(pools.placed(EngineKind::kLlamaCpp, "vulkan", split), split);
+}
+
 TEST_F(MemoryPoolsTest, KnowWhereAnEngineComputesThatDoesNotSay) {
   const MemoryPools pools(with_card(24 * kGiB), {});
   EXPECT_EQ(needs(pools, ""), needs(pools, "vulkan"));

@@ -23,7 +23,8 @@ RestartDecision RestartPolicy::after(const Ending& ending) {
   if (ending.was_ready) {
     load_failures_ = 0;
     if (ending.was_stable()) failures_ = 0;
-  } else if (ending.failure != FailureClass::kPortTaken) {
+  } else if (ending.failure != FailureClass::kPortTaken &&
+             ending.failure != FailureClass::kWorkerLost) {  // It may come back any moment.
     ++load_failures_;
   }
   ++failures_;

@@ -49,6 +49,17 @@ TEST(RestartPolicy, TriesALoadThatFailedOnceMore) {
   EXPECT_FALSE(policy.after(kLoadCrash).restart);
 }
 
+TEST(RestartPolicy, WaitsForAWorkerAsForAnEngineThatCrashes) {
+  constexpr Ending kAway{FailureClass::kWorkerLost, false, 0ms};
+  RestartPolicy policy;
+  EXPECT_EQ(policy.after({FailureClass::kWorkerLost, true, 1s}), (RestartDecision{true, 0ms}));
+  for (const auto delay : {1s, 2s, 4s, 8s}) {
+    EXPECT_EQ(policy.after(kAway), (RestartDecision{true, delay}));
+  }
+  EXPECT_FALSE(policy.after(kAway).restart);
+  EXPECT_EQ(policy.after(kAway), (RestartDecision{true, 1s}));  // When it is asked for again.
+}
+
 TEST(RestartPolicy, DoesNotRepeatWhatCannotWork) {
   RestartPolicy policy;
   EXPECT_FALSE(policy.after({FailureClass::kBadModel, false, 0ms}).restart);

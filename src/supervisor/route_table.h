@@ -43,6 +43,8 @@ struct Route {
   engines::EngineKind kind = engines::EngineKind::kLlamaCpp;
   std::string engine{};                           // "llama.cpp 0.5.0"
   std::string backend{};                          // "cpu"
+  std::string rpc_client{};                       // "pipelined" or "stock", that a running engine
+                                                  // took for its RPC servers; "" without any.
   int pid = 0;                                    // 0: no process.
   int restarts = 0;                               // After failures, since Yoke started.
   int n_ctx = 0;                                  // Tokens of context it is started with; 0: all

@@ -27,6 +27,7 @@ struct Behaviour {
   bool hang_on_load = false;
   bool crash_on_load = false;
   int64_t crash_after_ms = kNever;
+  int64_t break_after_ms = kNever;
   int64_t exit_after_requests = kNever;
   int64_t max_lifetime_s = 3600;
   bool ignore_term = false;
@@ -35,6 +36,7 @@ struct Behaviour {
   bool children_setsid = false;
   bool children_stay = false;
   int64_t log_flood_lines = 0;
+  std::string load_log;
 
   // Connections and slots.
   int64_t keep_alive_ms = 5000;

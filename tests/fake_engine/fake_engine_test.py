@@ -652,6 +652,18 @@ class FakeEngineTest(unittest.TestCase):
         self.assertEqual(engine.get("/health").status, 200)
         self.assertEqual(self.start(script).post(None, seed=1, stream=True).text(), text_of(1, 9))
 
+    def test_breaks_by_itself(self):
+        lost = "yoke-rpc: worker lost: desk-2 (127.0.0.1:1): gone"
+        engine = self.start(f"load_log=loading;break_after_ms=200;crash_log={lost};message=lost")
+        engine.wait_for_log(lost)
+        # It breaks right after it said so.
+        until(lambda: engine.post(None).status == 500, "it does not break")
+        reply = engine.post(None)
+        self.assertEqual((reply.status, reply.json()["error"]["message"]), (500, "lost"))
+        self.assertEqual(engine.get("/health").status, 200)
+        lines = [line.strip() for line in engine.lines]
+        self.assertLess(lines.index("loading"), lines.index(lost))
+
     # vLLM
 
     def start_vllm(self, script="", args=(), **more):

@@ -138,6 +138,7 @@ int Server::run() {
         now_ns >= start_ns_ + behaviour.crash_after_ms * kNsPerMs && may_strike(behaviour)) {
       crash(behaviour);
     }
+    break_down_in_time();
     pollfd fds[] = {{listen_fd_, POLLIN, 0}, {signal_fd_, POLLIN, 0}};
     const int64_t wait_ns = std::max<int64_t>(next_timer_ns() - monotonic_ns(), 0);
     const timespec timeout{wait_ns / kNsPerS, wait_ns % kNsPerS};
@@ -147,11 +148,25 @@ int Server::run() {
   }
 }
 
+void Server::break_down_in_time() {
+  const Behaviour& behaviour = engine_.behaviour();
+  const bool is_time = behaviour.break_after_ms != kNever &&
+                       monotonic_ns() >= start_ns_ + behaviour.break_after_ms * kNsPerMs;
+  if (break_is_over_ || !is_time) return;
+  break_is_over_ = true;
+  if (!may_strike(behaviour)) return;
+  log_raw(behaviour.crash_log);
+  engine_.break_down(500, behaviour.message.empty() ? "Compute error." : behaviour.message);
+}
+
 int64_t Server::next_timer_ns() const {
   const Behaviour& behaviour = engine_.behaviour();
   int64_t next_ns = start_ns_ + behaviour.max_lifetime_s * kNsPerS;
   if (!engine_.loaded() && !behaviour.hang_on_load) {
     next_ns = std::min(next_ns, start_ns_ + behaviour.load_ms * kNsPerMs);
+  }
+  if (behaviour.break_after_ms != kNever && !break_is_over_) {
+    next_ns = std::min(next_ns, start_ns_ + behaviour.break_after_ms * kNsPerMs);
   }
   if (behaviour.crash_after_ms != kNever) {
     // A crash that once_file has called off must not keep the loop busy.
@@ -177,6 +192,7 @@ void Server::accept_connection() {
 void Server::load_model() {
   const Behaviour& behaviour = engine_.behaviour();
   const std::string& path = engine_.options().model_path;
+  log_raw(behaviour.load_log);
   for (int64_t line = 0; line < behaviour.log_flood_lines; ++line) {
     log_line('I', "llama_model_loader: flood line " + std::to_string(line));
   }

@@ -29,6 +29,7 @@ class Server {
   void fail_to_load(const std::string& model_path);
   // Returns true if the process is to stop.
   bool handle_signal();
+  void break_down_in_time();
   int64_t next_timer_ns() const;
   int stop();
 
@@ -37,6 +38,7 @@ class Server {
   const int signal_fd_;
   int listen_fd_ = -1;
   int port_ = 0;
+  bool break_is_over_ = false;
 };
 
 }  // namespace fake_engine
