@@ -1,6 +1,6 @@
 # What people type. Each target installs what it needs and is missing (tools/setup.sh), and does only
 # what is not done yet.
-.PHONY: help run build engine model embedding-model test test-vllm chaos rpc-test bench format lint install clean
+.PHONY: help run build engine model embedding-model test test-vllm chaos rpc-test rpc-soak bench format lint install clean
 .DEFAULT_GOAL := help
 
 PREFIX ?= /usr/local
@@ -13,7 +13,8 @@ help:
 	@echo 'make test         every test: units, sanitizers, checks, end to end'
 	@echo 'make test-vllm    vLLM for this machine (6 GB), and its tests'
 	@echo 'make chaos        1000 engines killed under load, in about five minutes'
-	@echo 'make rpc-test     the RPC client: all models and workers, sanitizers, 20,000 requests'
+	@echo 'make rpc-test     the RPC client: all models and workers, faults, sanitizers'
+	@echo 'make rpc-soak     10,000 requests through three and four RPC workers'
 	@echo 'make bench        what the gateway adds to a token'
 	@echo 'make lint         formatting, static analysis, layering'
 	@echo 'make format       format the sources'
@@ -69,8 +70,10 @@ chaos:
 rpc-test: engine model
 	@bash tools/setup.sh build test
 	@cd tests/rpc && export PYTHONDONTWRITEBYTECODE=1 && RPC_MATRIX=full python3 test_rpc_equal.py && \
-	  python3 test_rpc_faults.py && bash sanitized.sh address && bash sanitized.sh thread && \
-	  python3 soak.py --requests $${RPC_REQUESTS:-10000}
+	  python3 test_rpc_faults.py && bash sanitized.sh address && bash sanitized.sh thread
+
+rpc-soak: engine
+	@cd tests/rpc && PYTHONDONTWRITEBYTECODE=1 python3 soak.py --requests $${RPC_REQUESTS:-10000}
 
 bench:
 	@bash tools/setup.sh build engine bench
