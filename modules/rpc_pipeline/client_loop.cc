@@ -96,8 +96,12 @@ std::string ClientLoop::failure() const {
 }
 
 void ClientLoop::give_up(const Endpoint& culprit, const std::string& reason) {
-  fail("worker lost: " + subject(culprit) + ": " + reason);
+  lose(culprit, reason);
   wake();
+}
+
+void ClientLoop::lose(const Endpoint& culprit, const std::string& reason) {
+  fail("worker lost: " + subject(culprit) + ": " + reason);
 }
 
 std::string ClientLoop::subject(const Endpoint& endpoint) const {
@@ -183,7 +187,7 @@ void ClientLoop::on_wake() {
 void ClientLoop::check_deadlines(Connection::Clock::time_point now) {
   for (const auto& connection : connections_) {
     if (const auto reason = connection->overdue(now, settings_.timeout)) {
-      return fail("worker lost: " + subject(connection->endpoint()) + ": " + *reason);
+      return lose(connection->endpoint(), *reason);
     }
   }
 }

@@ -71,6 +71,7 @@ class ClientLoop {
   void on_wake();
   void check_deadlines(std::chrono::steady_clock::time_point now);
   bool failed() const { return failed_; }
+  void lose(const Endpoint& culprit, const std::string& reason);
   void fail(std::string line);
   void close_all();
   void set_interest(Connection& connection, std::uint32_t events);

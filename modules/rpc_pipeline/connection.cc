@@ -18,8 +18,6 @@
 namespace rpc_pipeline {
 namespace {
 
-// What one worker may have of the thread's time before the others' turn.
-constexpr std::uint64_t kTurn = std::uint64_t{4} << 20;
 constexpr std::uint64_t kFileChunk = std::uint64_t{1} << 20;
 constexpr std::uint64_t kReadAhead = std::uint64_t{16} << 20;
 constexpr std::size_t kMaxPieces = 48;

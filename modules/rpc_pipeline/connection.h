@@ -73,6 +73,9 @@ class Connection {
     std::optional<Clock::time_point> sent_at;
   };
 
+  /// Bytes that one worker may send or be sent before it is the others' turn.
+  static constexpr std::uint64_t kTurn = std::uint64_t{4} << 20;
+
   enum class Sent { kSome, kBlocked, kStarved, kFailed };
 
   // connection.cc: sending

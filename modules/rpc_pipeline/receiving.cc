@@ -10,12 +10,6 @@
 #include "rpc_pipeline/connection.h"
 
 namespace rpc_pipeline {
-namespace {
-
-constexpr std::uint64_t kTurn = std::uint64_t{4} << 20;
-
-}  // namespace
-
 void Connection::on_readable() {
   std::uint64_t turn = 0;
   std::uint64_t count = 0;
@@ -110,8 +104,6 @@ void Connection::released(std::uint64_t count) {
   update_interest();
 }
 
-void Connection::fail(const std::string& reason) {
-  loop_.fail("worker lost: " + loop_.subject(endpoint_) + ": " + reason);
-}
+void Connection::fail(const std::string& reason) { loop_.lose(endpoint_, reason); }
 
 }  // namespace rpc_pipeline
