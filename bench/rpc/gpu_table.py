@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import models
+from ideal import split_evenly
 from throughput import OF_STOCK, spread, table
 from workers import PIPELINED, STOCK, Run, clients_of, engine_directory, fail, say_load, workers
 
@@ -35,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompt", type=int, default=8192)
     parser.add_argument("--ubatch", type=int, default=512)
     parser.add_argument("--decode", type=int, default=64)
+    parser.add_argument("--split", choices=["even", "memory"], default="even",
+                        help="of the layers; memory: llama.cpp's own, by the devices' free memory")
     parser.add_argument("--directory", type=Path,
                         help="for the models (in memory if there is room, else the temporary one)")
     parser.add_argument("--engine", type=Path, help="its directory")
@@ -78,12 +81,17 @@ class Bench:
             size = self.file(name).stat().st_size
             print(f"{name}: {size / 1e9:.2f} GB in {time.monotonic() - started:.1f} s", flush=True)
 
+    def split(self, model: str, workers: int) -> list[int]:
+        layers = numbers_of(model)["layers"]
+        return split_evenly(layers, workers) if self.options.split == "even" else []
+
     def measure(self, model: str, endpoints: list[str], client: str, rates: Rates) -> None:
         begin = time.monotonic()
         own = [f"RPC{number}" for number in range(len(endpoints))]  # No GPU of the client's own.
         run = Run(self.engine, self.file(model), endpoints, client, prompt=self.options.prompt,
                   tokens=self.options.decode, ubatch=self.options.ubatch,
-                  repetitions=self.options.repetitions, more=["-dev", "/".join(own)])
+                  repetitions=self.options.repetitions, more=["-dev", "/".join(own)],
+                  split=self.split(model, len(endpoints)))
         if client == PIPELINED:  # Loads are not what is measured here.
             run.environment = {"YOKE_RPC_HASHES": str(self.directory / f"{model}.hashes")}
         found = []

@@ -27,12 +27,6 @@ class Cost:
     def total(self, ubatches: int) -> float:
         return ubatches * self.a + ubatches * (ubatches - 1) / 2 * self.b
 
-    def times(self, count: float) -> Cost:
-        return Cost(self.a * count, self.b * count)
-
-    def plus(self, other: Cost) -> Cost:
-        return Cost(self.a + other.a, self.b + other.b)
-
     @staticmethod
     def fitted(fewer: int, seconds_of_fewer: float, more: int, seconds_of_more: float) -> Cost:
         """From the times of two prompts, in ubatches."""
@@ -40,30 +34,11 @@ class Cost:
         b = (seconds_of_more / more - of_one) / ((more - fewer) / 2)
         return Cost(of_one - b * (fewer - 1) / 2, b)
 
-
-@dataclass(frozen=True)
-class ModelCost:
-    """Of a model on one worker: what each layer adds, and what is left. The rest belongs to the
-    last stage: it holds the output, and the last layer's saving, which feeds forward only the
-    tokens that are asked for."""
-
-    layer: Cost
-    rest: Cost
-
     @staticmethod
-    def of(fewer_layers: int, fewer: Cost, layers: int, whole: Cost) -> ModelCost:
-        """From two models that differ in their layers only."""
-        layer = whole.plus(fewer.times(-1)).times(1 / (layers - fewer_layers))
-        return ModelCost(layer, whole.plus(layer.times(-layers)))
-
-    def model(self, layers: int) -> Cost:
-        return self.layer.times(layers).plus(self.rest)
-
-    def stages(self, split: Sequence[int]) -> list[Cost]:
-        """`split`: the layers of each stage."""
-        stages = [self.layer.times(layers) for layers in split]
-        stages[-1] = stages[-1].plus(self.rest)
-        return stages
+    def that_grows(growth: float, ubatches: int, seconds: float) -> Cost:
+        """`growth`: b / a; `seconds`: of all ubatches."""
+        unit = Cost(1, growth).total(ubatches)
+        return Cost(seconds / unit, growth * seconds / unit)
 
 
 def makespan(times: Sequence[Sequence[float]]) -> float:

@@ -3,7 +3,7 @@
 
 import unittest
 
-from ideal import Cost, ModelCost, makespan, prompt_seconds, split_evenly
+from ideal import Cost, makespan, prompt_seconds, split_evenly
 
 
 class CostTest(unittest.TestCase):
@@ -17,26 +17,11 @@ class CostTest(unittest.TestCase):
         cost = Cost(2, 3)
         self.assertEqual(cost.total(5), sum(cost.at(ubatch) for ubatch in range(5)))
 
-
-class ModelCostTest(unittest.TestCase):
-    LAYER, REST = Cost(1, 0.5), Cost(-0.25, 0.125)
-
-    def model(self) -> ModelCost:
-        def whole(layers: int) -> Cost:
-            return self.LAYER.times(layers).plus(self.REST)
-
-        return ModelCost.of(5, whole(5), 17, whole(17))
-
-    def test_layers_and_rest_are_told_apart(self) -> None:
-        for found, wanted in ((self.model().layer, self.LAYER), (self.model().rest, self.REST)):
-            self.assertAlmostEqual(found.a, wanted.a)
-            self.assertAlmostEqual(found.b, wanted.b)
-
-    def test_stages_add_up_to_the_model(self) -> None:
-        model = self.model()
-        stages = model.stages([5, 4, 4, 4])
-        self.assertAlmostEqual(sum(stage.total(8) for stage in stages), model.model(17).total(8))
-        self.assertLess(stages[3].a, stages[2].a)  # The rest is the last one's, here a saving.
+    def test_growth_and_total_tell_it_too(self) -> None:
+        cost = Cost(1.25, 0.125)
+        found = Cost.that_grows(cost.b / cost.a, 8, cost.total(8))
+        self.assertAlmostEqual(found.a, cost.a)
+        self.assertAlmostEqual(found.b, cost.b)
 
 
 class MakespanTest(unittest.TestCase):

@@ -4,13 +4,16 @@ and the ideal for the split."""
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import models
-from ideal import Cost, ModelCost, prompt_seconds, split_evenly
+from ideal import Cost, prompt_seconds, split_evenly
+from link import enter_namespace, limit_link
 from workers import (
     STOCK,
     Groups,
@@ -27,8 +30,8 @@ from workers import (
 OF_IDEAL = 0.90
 OF_STOCK = 0.98  # Not slower: what the stock client differs from itself by on a quiet machine.
 LAYERS = models.CPU_LLAMA["layers"]
+KEPT_BUSY = 0.8  # Of all cores, by workers.
 DECODE_PASSES = 4  # In a round: they are short.
-FEWER_LAYERS, BETWEEN = 5, 9  # Of the models that tell what a layer costs, and check it.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompt", type=int, default=2048, help="tokens (%(default)s)")
     parser.add_argument("--ubatch", type=int, default=256, help="tokens (%(default)s)")
     parser.add_argument("--decode", type=int, default=64, help="tokens (%(default)s)")
+    parser.add_argument("--mbit", type=int, help="of a link that all workers share, Mbit/s; "
+                        "without it the loopback as it is")
     parser.add_argument("--engine", type=Path, help="its directory")
     parser.add_argument("--stock-only", action="store_true",
                         help="stock against stock: how noisy the method is")
@@ -49,114 +54,127 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 @dataclass
-class Pair:
-    """Tokens/s of both clients in one round."""
+class Prefill:
+    """What one run of llama-bench gave."""
 
-    stock: float
-    other: float
-    workers_cpu_s: float = 0  # For a prompt, with the other client.
+    rate: float         # Tokens/s.
+    cpu_s: list[float]  # That each worker used for a prompt.
 
 
 @dataclass
 class Round:
-    prefill: dict[int, Pair] = field(default_factory=dict)
-    decode: dict[int, list[Pair]] = field(default_factory=dict)
+    """Of both clients, in the order of Bench.clients."""
+
+    growth: float  # Of an ubatch's time with its place: b / a.
+    prefill: dict[int, list[Prefill]] = field(default_factory=dict)
+    decode: dict[int, list[list[float]]] = field(default_factory=dict)  # Tokens/s, of each pass.
 
 
 class Bench:
     def __init__(self, options: argparse.Namespace, clients: list[str], engine: Path,
-                 directory: Path, own: Groups, started: list[Worker]) -> None:
+                 file: Path, own: Groups, started: list[Worker]) -> None:
         self.options = options
         self.clients = clients
         self.engine = engine
+        self.file = file
         self.groups = own
         self.workers = started
-        self.alone: dict[tuple[int, int], list[float]] = {}  # Seconds of one worker, by layers
-        self.files: dict[int, Path] = {}                     # and tokens of the prompt.
-        for layers in (FEWER_LAYERS, BETWEEN, LAYERS):
-            self.files[layers] = directory / f"{layers}.gguf"
-            models.write_llama(self.files[layers], models.CPU_LLAMA | {"layers": layers})
+        self.load_s: dict[tuple[int, str], list[float]] = {}
+        models.write_llama(file, models.CPU_LLAMA)
 
-    def run(self, count: int, client: str = STOCK, layers: int = LAYERS, *, prompt: int = 0,
-            tokens: int = 0) -> Run:
-        return Run(self.engine, self.files[layers], [one.endpoint for one in self.workers[:count]],
+    def run(self, cluster: list[Worker], client: str, *, prompt: int = 0, tokens: int = 0) -> Run:
+        return Run(self.engine, self.file, [one.endpoint for one in cluster],
                    client, prompt, tokens, self.options.ubatch, self.options.repetitions,
-                   split_evenly(layers, count), own=self.groups.controller)
+                   split_evenly(LAYERS, len(cluster)), own=self.groups.controller)
 
-    def check_split(self, count: int) -> None:
-        run = self.run(count, prompt=16)
+    def try_split(self, count: int, client: str) -> None:
+        """Fails if llama.cpp splits otherwise. What the workers use for next to no prompt is what
+        a load costs them."""
+        cluster = self.workers[:count]
+        before = cpu_s(cluster)
+        run = self.run(cluster, client, prompt=16)
         run.more = ["-v"]
         wanted = [f"RPC{worker}" for worker, layers in enumerate(run.split)
                   for _ in range(layers)]
         if run.layers_on()[:LAYERS] != wanted:
             fail(f"llama.cpp did not split {LAYERS} layers as {run.split}")
+        self.load_s[count, client] = differences(before, cpu_s(cluster))
 
     def quota(self, cores: float | None) -> None:
         self.groups.hold_workers_to(cores, round(1000 * self.options.period_ms))
 
-    def measure(self, count: int, layers: int, prompt: int, client: str = STOCK) -> float:
-        seconds = self.run(count, client, layers, prompt=prompt).seconds()
-        if count == 1 and client == STOCK:
-            self.alone.setdefault((layers, prompt), []).extend(seconds)
-        return statistics.median(seconds)
+    def prefill(self, cluster: list[Worker], client: str, prompt: int) -> Prefill:
+        before = cpu_s(cluster)
+        seconds = statistics.median(self.run(cluster, client, prompt=prompt).seconds())
+        used = differences(self.load_s[len(cluster), client], differences(before, cpu_s(cluster)))
+        return Prefill(prompt / seconds, [one / (self.options.repetitions + 1) for one in used])
 
-    def measure_stages(self) -> None:
-        whole = self.options.prompt
-        for layers, prompt in ((FEWER_LAYERS, whole // 2), (FEWER_LAYERS, whole), (BETWEEN, whole),
-                               (LAYERS, whole // 2), (LAYERS, whole)):
-            self.measure(1, layers, prompt)
+    def prefill_pair(self, count: int, turns: list[int]) -> list[Prefill]:
+        """At the same time, each with workers of its own, if there are cores for that: then both
+        have the same machine, whose speed changes."""
+        prompt = self.options.prompt
+        own = [self.workers[:count], self.workers[:count]]
+        at_once = fits_twice(count, self.options.quota)
+        if at_once:
+            last = last_side_by_side(count)
+            own[turns[1]] = self.workers[last - count:last]
+        with ThreadPoolExecutor(2 if at_once else 1) as pool:
+            found = {turn: pool.submit(self.prefill, own[turn], self.clients[turn], prompt)
+                     for turn in turns}
+            return [found[0].result(), found[1].result()]
 
-    def cost(self, layers: int) -> Cost:
-        """Of an ubatch on one worker."""
+    def growth(self) -> float:
+        """From a prompt and half of it, by one worker."""
         whole, ubatches = self.options.prompt, self.options.prompt // self.options.ubatch
-        return Cost.fitted(ubatches // 2, statistics.median(self.alone[layers, whole // 2]),
-                           ubatches, statistics.median(self.alone[layers, whole]))
-
-    def model(self) -> ModelCost:
-        """From all that has been measured so far."""
-        return ModelCost.of(FEWER_LAYERS, self.cost(FEWER_LAYERS), LAYERS, self.cost(LAYERS))
-
-    def between(self) -> float:
-        """What the model between takes, measured against computed."""
-        ubatches = self.options.prompt // self.options.ubatch
-        return (statistics.median(self.alone[BETWEEN, self.options.prompt])
-                / self.model().model(BETWEEN).total(ubatches))
-
-    def prefill(self, count: int, client: str) -> tuple[float, float]:
-        """Tokens/s, and the CPU time of all workers for a prompt."""
-        before = sum(worker.cpu_s() for worker in self.workers)
-        seconds = self.measure(count, LAYERS, self.options.prompt, client)
-        used = sum(worker.cpu_s() for worker in self.workers) - before
-        return self.options.prompt / seconds, used / (self.options.repetitions + 1)
+        half_s, whole_s = (self.prefill(self.workers[:1], STOCK, prompt).cpu_s[0]
+                           for prompt in (whole // 2, whole))
+        cost = Cost.fitted(ubatches // 2, half_s, ubatches, whole_s)
+        return cost.b / cost.a
 
     def decode(self, count: int, client: str) -> float:
-        run = self.run(count, client, tokens=self.options.decode)
+        run = self.run(self.workers[:count], client, tokens=self.options.decode)
         return self.options.decode / statistics.median(run.seconds())
-
-    def decode_pair(self, count: int, turns: list[int]) -> Pair:
-        rates = {turn: self.decode(count, self.clients[turn]) for turn in turns}
-        return Pair(rates[0], rates[1])
 
     def round(self, number: int) -> Round:
         """The clients take turns, and the first of a round is the second of the next."""
         turns = [0, 1] if number % 2 == 0 else [1, 0]
         self.quota(self.options.quota)
-        self.measure_stages()
-        result = Round()
+        result = Round(self.growth())
         for count in self.options.workers:
-            found = {turn: self.prefill(count, self.clients[turn]) for turn in turns}
-            result.prefill[count] = Pair(found[0][0], found[1][0], found[1][1])
+            result.prefill[count] = self.prefill_pair(count, turns)
         self.quota(None)
         for count in self.options.workers:
-            result.decode[count] = [self.decode_pair(count, turns if again % 2 else turns[::-1])
-                                    for again in range(DECODE_PASSES)]
+            passes = result.decode.setdefault(count, [])
+            for again in range(DECODE_PASSES):
+                rates = {turn: self.decode(count, self.clients[turn])
+                         for turn in (turns if again % 2 else turns[::-1])}
+                passes.append([rates[0], rates[1]])
         return result
 
-    def ideal(self, count: int) -> float:
-        """Tokens/s."""
-        stages = self.model().stages(split_evenly(LAYERS, count))
+    def ideal(self, run: Prefill, growth: float) -> float:
+        """Tokens/s, of workers that are never idle while there is something to do: a second of a
+        worker's CPU time takes it 1 / quota seconds."""
         ubatches = self.options.prompt // self.options.ubatch
+        stages = [Cost.that_grows(growth, ubatches, cpu / self.options.quota) for cpu in run.cpu_s]
         return self.options.prompt / prompt_seconds(stages, ubatches)
+
+
+def fits_twice(count: int, quota: float) -> bool:
+    return 2 * count * quota <= KEPT_BUSY * len(os.sched_getaffinity(0))
+
+
+def last_side_by_side(count: int) -> int:
+    """The workers that a second client needs beside so many begin with one on the first core."""
+    cores = len(os.sched_getaffinity(0))
+    return -(-count // cores) * cores + count
+
+
+def cpu_s(cluster: list[Worker]) -> list[float]:
+    return [worker.cpu_s() for worker in cluster]
+
+
+def differences(before: list[float], after: list[float]) -> list[float]:
+    return [late - early for early, late in zip(before, after, strict=True)]
 
 
 # Report
@@ -164,10 +182,6 @@ class Bench:
 def spread(values: list[float], digits: int = 3) -> str:
     return (f"{statistics.median(values):.{digits}f} "
             f"({min(values):.{digits}f} to {max(values):.{digits}f})")
-
-
-def least_to_most(values: list[float]) -> str:
-    return f"{min(values):.2f} to {max(values):.2f}"
 
 
 def middle(values: list[float]) -> str:
@@ -181,69 +195,70 @@ def table(head: list[str], rows: list[list[str]]) -> None:
 
 
 def report(bench: Bench, rounds: list[Round]) -> bool:
-    """Each ratio to stock is that of the same round."""
+    """Each ratio is that of one round."""
     other = "stock again" if bench.options.stock_only else "pipelined"
+    growth = statistics.median([one.growth for one in rounds])
     met = True
     rows = []
     for count in bench.options.workers:
-        pairs = [one.prefill[count] for one in rounds]
-        ideal = bench.ideal(count)
-        of_ideal = [pair.other / ideal for pair in pairs]
-        of_stock = [pair.other / pair.stock for pair in pairs]
-        alone = [one.prefill[min(bench.options.workers)].workers_cpu_s for one in rounds]
-        cpu = [pair.workers_cpu_s / one for pair, one in zip(pairs, alone, strict=True)]
-        met = met and (count == 1 or statistics.median(of_ideal) >= OF_IDEAL)
+        stock, own = ([one.prefill[count][turn] for one in rounds] for turn in (0, 1))
+        of_ideal = [[run.rate / bench.ideal(run, growth) for run in runs] for runs in (stock, own)]
+        of_stock = [late.rate / early.rate for early, late in zip(stock, own, strict=True)]
+        cpu = [sum(late.cpu_s) / sum(early.cpu_s) for early, late in zip(stock, own, strict=True)]
+        met = met and (count == 1 or statistics.median(of_ideal[1]) >= OF_IDEAL)
         met = met and statistics.median(of_stock) >= OF_STOCK
-        rows.append([str(count), "+".join(map(str, split_evenly(LAYERS, count))), f"{ideal:.1f}",
-                     middle([pair.stock for pair in pairs]), middle([pair.other for pair in pairs]),
-                     spread(of_ideal), spread(of_stock), f"{statistics.median(cpu):.3f}"])
+        rows.append([str(count), "+".join(map(str, split_evenly(LAYERS, count))),
+                     middle([run.rate for run in stock]), middle([run.rate for run in own]),
+                     middle([bench.ideal(run, growth) for run in own]),
+                     spread(of_ideal[0]), spread(of_ideal[1]), spread(of_stock), spread(cpu)])
     print(f"\nPrefill, tokens/s, medians of {len(rounds)} rounds (ratios: median, least to most)")
-    table(["workers", "layers", "ideal", "stock", other, f"{other} / ideal", f"{other} / stock",
-           "CPU time of all workers"], rows)
+    table(["workers", "layers", "stock", other, "ideal", "stock / ideal", f"{other} / ideal",
+           f"{other} / stock", "CPU time of all workers, to stock"], rows)
 
     rows = []
     for count in bench.options.workers:
-        pairs = [pair for one in rounds for pair in one.decode[count]]
-        of_stock = [pair.other / pair.stock for pair in pairs]
+        passes = [one for each in rounds for one in each.decode[count]]
+        of_stock = [late / early for early, late in passes]
         met = met and statistics.median(of_stock) >= OF_STOCK
-        rows.append([str(count), middle([pair.stock for pair in pairs]),
-                     middle([pair.other for pair in pairs]), spread(of_stock)])
+        rows.append([str(count), middle([early for early, _ in passes]),
+                     middle([late for _, late in passes]), spread(of_stock)])
     print("\nDecode, tokens/s, without quotas")
     table(["workers", "stock", other, f"{other} / stock"], rows)
 
     last = bench.options.prompt // bench.options.ubatch - 1
-    model = bench.model()
-    print(f"\nAlone, a layer takes {1000 * model.layer.a:.1f} ms of the first ubatch and "
-          f"{1000 * model.layer.at(last):.1f} ms of the last, what is not a layer "
-          f"{1000 * model.rest.a:.1f} and {1000 * model.rest.at(last):.1f} ms. A model of "
-          f"{BETWEEN} layers, measured against computed: {bench.between():.3f}. One worker took "
-          f"{least_to_most(bench.alone[LAYERS, bench.options.prompt])} s for the whole prompt.")
+    print(f"\nThe last ubatch takes {1 + growth * last:.2f} times the first.")
     return met
 
 
 def show(bench: Bench, number: int, result: Round) -> None:
-    def shown(count: int, pairs: list[Pair]) -> str:
-        return f"{count}: " + " ".join(f"{pair.stock:.1f} {pair.other:.1f}" for pair in pairs)
-
-    prefill = ", ".join(shown(count, [pair]) for count, pair in result.prefill.items())
-    decode = ", ".join(shown(count, pairs) for count, pairs in result.decode.items())
-    ideals = " ".join(f"{bench.ideal(count):.1f}" for count in result.prefill)
-    print(f"round {number}: prefill {prefill}; ideal {ideals}; "
-          f"decode {decode}; check {bench.between():.3f}", flush=True)
+    prefill = ", ".join(
+        f"{count}: " + " ".join(f"{run.rate:.1f} (ideal {bench.ideal(run, result.growth):.1f})"
+                                for run in runs)
+        for count, runs in result.prefill.items())
+    decode = ", ".join(
+        f"{count}: " + " ".join(f"{early:.1f} {late:.1f}" for early, late in passes)
+        for count, passes in result.decode.items())
+    print(f"round {number}: prefill {prefill}; growth {result.growth:.3f}; decode {decode}",
+          flush=True)
 
 
 def main(options: argparse.Namespace) -> None:
+    if options.mbit is not None:
+        enter_namespace()
+        limit_link(options.mbit)
     engine = options.engine or engine_directory("cpu")
     clients = (clients_of(engine, options.stock_only) * 2)[:2]
     say_load()
     if options.prompt % (2 * options.ubatch) != 0:
         fail("a prompt has to be an even number of ubatches")
-    most = max(options.workers)
+    most = max(last_side_by_side(count) if fits_twice(count, options.quota) else count
+               for count in options.workers)
     with (tempfile.TemporaryDirectory(prefix="yoke-bench-") as directory, groups(most) as own,
           workers(engine, most, own=own.workers, pinned=True) as started):
-        bench = Bench(options, clients, engine, Path(directory), own, started)
-        for count in options.workers:
-            bench.check_split(count)
+        bench = Bench(options, clients, engine, Path(directory) / "model.gguf", own, started)
+        for count in sorted({1, *options.workers}):
+            for client in clients:
+                bench.try_split(count, client)
         rounds = []
         for number in range(options.rounds):
             rounds.append(bench.round(number))

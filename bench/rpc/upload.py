@@ -10,7 +10,6 @@ import shutil
 import socket
 import statistics
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import models
 from ideal import split_evenly
+from link import enter_namespace, limit_link
 from throughput import table
 from workers import (
     PIPELINED,
@@ -37,7 +37,6 @@ from workers import (
 
 OF_LINK = 0.90
 LOAD_LIMIT_S = 300
-INSIDE = "YOKE_BENCH_LINK"
 HEAD, TAIL = 0.02, 0.98  # Of the bytes, between which the rate of an upload is taken.
 POLL_S = 0.005
 RAW_BYTES = 300_000_000
@@ -59,24 +58,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 # The link
-
-def enter_namespace() -> None:
-    """Starts the bench anew in one of its own."""
-    unshare = shutil.which("unshare")
-    if unshare is None:
-        fail("upload needs unshare (util-linux)")
-        return
-    os.environ[INSIDE] = "1"
-    os.execv(unshare, [unshare, "--net", sys.executable, *sys.argv])
-
-
-def limit_link(mbit: int) -> None:
-    for command in ("ip link set lo up",
-                    f"tc qdisc add dev lo root tbf rate {mbit}mbit burst 256kb latency 50ms"):
-        done = subprocess.run(command.split(), capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            fail(f"{command}: {done.stderr.strip()}. It needs root and iproute2.")
-
 
 def sent_bytes() -> int:
     """Over the link since it is up. Nearly all go to the workers; acknowledgements count too."""
@@ -288,8 +269,7 @@ def report(results: Results, files: dict[int, Path], link: float) -> bool:
 
 
 def main(options: argparse.Namespace) -> None:
-    if INSIDE not in os.environ:
-        enter_namespace()
+    enter_namespace()
     engine = options.engine or engine_directory("cpu")
     clients = clients_of(engine, options.stock_only)
     say_load()
