@@ -70,7 +70,8 @@ chaos:
 rpc-test: engine model
 	@bash tools/setup.sh build test
 	@cd tests/rpc && export PYTHONDONTWRITEBYTECODE=1 && RPC_MATRIX=full python3 test_rpc_equal.py && \
-	  python3 test_rpc_faults.py && bash sanitized.sh address && bash sanitized.sh thread
+	  RPC_MATRIX=full python3 test_rpc_faults.py && \
+	  bash sanitized.sh address && bash sanitized.sh thread
 
 rpc-soak: engine
 	@cd tests/rpc && PYTHONDONTWRITEBYTECODE=1 python3 soak.py --requests $${RPC_REQUESTS:-10000}
