@@ -82,7 +82,7 @@ class CommandLine {
   LoadCommandOptions load_;
   UnloadOptions unload_;
   PinOptions pin_;
-  PinOptions unpin_{.off = true};
+  PinOptions unpin_{.connect = {}, .model = {}, .off = true};
   ReloadOptions reload_;
   LogsOptions logs_;
   DetectCommandOptions detect_;

@@ -89,24 +89,31 @@ struct Cell {
 };
 
 std::vector<Cell> cells_of(const JsonFields& instance, bool wide) {
+  std::vector<Cell> cells;
+  const auto add = [&cells](const char* title, std::string text, Align align = Align::kLeft) {
+    Cell& cell = cells.emplace_back();
+    cell.column.title = title;
+    cell.column.align = align;
+    cell.text = std::move(text);
+  };
   const auto text = [&](std::string_view name) { return printable(instance.string_or(name, "")); };
-  std::vector<Cell> cells{{{"MODEL"}, text("model")}, {{"STATE"}, text("state")}};
-  if (wide) cells.push_back({{"ENGINE"}, text("engine")});
-  cells.push_back({{"BACKEND"}, text("backend")});
+  add("MODEL", text("model"));
+  add("STATE", text("state"));
+  if (wide) add("ENGINE", text("engine"));
+  add("BACKEND", text("backend"));
   if (wide) {
-    cells.push_back({{"PID", Align::kRight}, number_or_nothing(instance, "pid")});
+    add("PID", number_or_nothing(instance, "pid"), Align::kRight);
     // Of an engine that is gone, too.
     const bool runs = instance.integer_or("pid", 0) > 0;
-    cells.push_back({{"PORT", Align::kRight}, runs ? number_or_nothing(instance, "port") : ""});
-    cells.push_back({{"UPTIME", Align::kRight}, uptime(instance)});
-    cells.push_back(
-        {{"RESTARTS", Align::kRight}, std::to_string(instance.integer_or("restarts", 0))});
+    add("PORT", runs ? number_or_nothing(instance, "port") : "", Align::kRight);
+    add("UPTIME", uptime(instance), Align::kRight);
+    add("RESTARTS", std::to_string(instance.integer_or("restarts", 0)), Align::kRight);
   }
-  cells.push_back({{"MEMORY", Align::kRight}, memory_text(instance)});
-  cells.push_back({{"CONTEXT", Align::kRight}, number_or_nothing(instance, "n_ctx")});
-  cells.push_back({{"REQUESTS", Align::kRight}, requests_text(instance)});
-  cells.push_back({{"LAST USED", Align::kRight}, last_used(instance)});
-  cells.push_back({{"NEXT"}, next_text(instance)});
+  add("MEMORY", memory_text(instance), Align::kRight);
+  add("CONTEXT", number_or_nothing(instance, "n_ctx"), Align::kRight);
+  add("REQUESTS", requests_text(instance), Align::kRight);
+  add("LAST USED", last_used(instance), Align::kRight);
+  add("NEXT", next_text(instance));
   return cells;
 }
 
