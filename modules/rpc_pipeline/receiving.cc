@@ -10,6 +10,7 @@
 #include "rpc_pipeline/connection.h"
 
 namespace rpc_pipeline {
+
 void Connection::on_readable() {
   std::uint64_t turn = 0;
   std::uint64_t count = 0;
