@@ -3,10 +3,11 @@
 
     rpc_bench.py [throughput]   prefill and decode through 1 to 4 CPU workers
     rpc_bench.py upload         loading through workers with caches, over a limited link
+    rpc_bench.py masks          a long prompt over a limited link, and what its masks cost
     rpc_bench.py round-trips    what a token costs in messages and round trips
     rpc_bench.py gpu            prefill and decode through workers on GPUs (Vulkan)
 
---help behind each tells its options. It needs `make engine`; throughput and upload need root. A
+--help behind each tells its options. It needs `make engine`; throughput, upload and masks need root. A
 missed goal is reported but is no failure, because it also depends on the machine.
 """
 
@@ -17,12 +18,13 @@ import signal
 import sys
 
 import gpu_table
+import masks
 import round_trips
 import throughput
 import upload
 
-COMMANDS = {"throughput": throughput, "upload": upload, "round-trips": round_trips,
-            "gpu": gpu_table}
+COMMANDS = {"throughput": throughput, "upload": upload, "masks": masks,
+            "round-trips": round_trips, "gpu": gpu_table}
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 #include "rpc_pipeline/backend.h"
 
 #include <memory>
+#include <mutex>
 #include <utility>
 
 #include "ggml-impl.h"
@@ -76,6 +77,7 @@ ggml_status graph_compute(ggml_backend_t backend, ggml_cgraph* graph) {
   RemoteDevice& device = device_of(backend);
   Endpoint& endpoint = device.endpoint;
   if (endpoint.lost()) return GGML_STATUS_FAILED;
+  const std::lock_guard lock(device.graphs_mutex);
   const std::uint64_t frees = endpoint.buffers_freed;
   const bool stored =
       graph->uid != 0 && device.stored_graph == graph->uid && device.stored_after_frees == frees;

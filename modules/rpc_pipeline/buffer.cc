@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "rpc_pipeline/device.h"
+#include "rpc_pipeline/fill.h"
 #include "rpc_pipeline/graph.h"
 #include "rpc_pipeline/mapped_files.h"
 #include "rpc_pipeline/reply_reader.h"
@@ -147,27 +148,13 @@ const char* type_name(ggml_backend_buffer_type_t type) { return device_of(type).
 // Null: no room, or the worker was lost or answered nonsense (then the log says so).
 ggml_backend_buffer_t alloc_buffer(ggml_backend_buffer_type_t type, std::size_t size) {
   RemoteDevice& device = device_of(type);
-  AllocReply reply{};
-  if (!device.endpoint.call(request(Command::kAllocBuffer, AllocRequest{device.index, size}),
-                            reply))
-    return nullptr;
-  if (const auto error = check(reply, size)) {
-    device.loop.give_up(device.endpoint, *error);
-    return nullptr;
-  }
-  if (reply.buffer == 0) return nullptr;
-  NumberReply base{};
-  if (!device.endpoint.call(request(Command::kBufferGetBase, BufferRequest{reply.buffer}), base))
-    return nullptr;
-  if (const auto error = check_base(base, reply.size)) {
-    device.loop.give_up(device.endpoint, *error);
-    return nullptr;
-  }
+  const auto memory = allocate(device, size);
+  if (!memory) return nullptr;
   // NOLINTNEXTLINE(performance-no-int-to-ptr): an address at the worker, as ggml wants to have it.
-  auto* const address = reinterpret_cast<void*>(static_cast<std::uintptr_t>(base.value));
+  auto* const address = reinterpret_cast<void*>(static_cast<std::uintptr_t>(memory->address));
   std::unique_ptr<RemoteBuffer> context(
-      new RemoteBuffer{device.endpoint, device, reply.buffer, address});
-  return ggml_backend_buffer_init(type, kBufferInterface, context.release(), reply.size);
+      new RemoteBuffer{device.endpoint, device, memory->buffer, address});
+  return ggml_backend_buffer_init(type, kBufferInterface, context.release(), memory->size);
 }
 
 std::size_t get_alignment(ggml_backend_buffer_type_t type) { return device_of(type).alignment; }
@@ -250,6 +237,26 @@ ggml_backend_buffer_t buffer_of(const ggml_tensor* tensor) {
   return tensor->view_src != nullptr ? tensor->view_src->buffer : tensor->buffer;
 }
 
+std::optional<RemoteMemory> allocate(RemoteDevice& device, std::uint64_t size) {
+  AllocReply reply{};
+  if (!device.endpoint.call(request(Command::kAllocBuffer, AllocRequest{device.index, size}),
+                            reply))
+    return std::nullopt;
+  if (const auto error = check(reply, size)) {
+    device.loop.give_up(device.endpoint, *error);
+    return std::nullopt;
+  }
+  if (reply.buffer == 0) return std::nullopt;
+  NumberReply base{};
+  if (!device.endpoint.call(request(Command::kBufferGetBase, BufferRequest{reply.buffer}), base))
+    return std::nullopt;
+  if (const auto error = check_base(base, reply.size)) {
+    device.loop.give_up(device.endpoint, *error);
+    return std::nullopt;
+  }
+  return RemoteMemory{reply.buffer, base.value, reply.size};
+}
+
 void init_buffer_type(RemoteDevice& device) {
   device.buffer_type = {kTypeInterface, &device.device, &device};
 }
@@ -269,6 +276,8 @@ void set_tensor(const RemoteBuffer& buffer, const ggml_tensor* tensor, const voi
       return send_upload(endpoint, tensor, std::move(*range), offset);
     const std::span bytes(static_cast<const std::byte*>(data), size);
     if (size > kCachedSize) return send_weights(endpoint, tensor, bytes, offset);
+  } else if (offset == 0 && fill_tensor(buffer, tensor, data, size)) {
+    return;
   }
   std::byte* room = nullptr;
   Message message = set_request_with_room(set_head(tensor, offset), size, room);

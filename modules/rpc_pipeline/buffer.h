@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "ggml-backend-impl.h"
 #include "rpc_pipeline/endpoint.h"
@@ -16,6 +17,15 @@ struct RemoteBuffer {
   const std::uint64_t id;  ///< The worker's name for it.
   void* const base;        ///< An address at the worker; never read here.
 };
+
+struct RemoteMemory {
+  std::uint64_t buffer = 0;   ///< As RemoteBuffer::id.
+  std::uint64_t address = 0;  ///< At the worker.
+  std::uint64_t size = 0;
+};
+
+/// Nothing: no room, or the worker was lost or answered nonsense (then the log says so).
+std::optional<RemoteMemory> allocate(RemoteDevice& device, std::uint64_t size);
 
 /// Null if it isn't one of ours.
 const RemoteBuffer* remote_buffer(ggml_backend_buffer_t buffer);

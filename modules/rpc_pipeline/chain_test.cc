@@ -19,6 +19,13 @@ constexpr std::uint64_t kMega = std::uint64_t{1} << 20;
 constexpr std::uint64_t kKernel = 32 * kMega;
 constexpr std::uint64_t kBlock = BlockPool::kBlockSize;
 
+// One that writes nothing else, which may go before data that is awaited.
+Message fill_message(const WireTensor& tensor, std::uint8_t add) {
+  Message message = step_message(tensor, add);
+  message.fills = MemoryRange{tensor.data, tensor.data + size_of(tensor)};
+  return message;
+}
+
 class ChainTest : public ::testing::Test {
   const Watchdog watchdog_;
 };
@@ -90,6 +97,33 @@ TEST_F(ChainTest, TheDestinationWaitsForASourceThatComputes) {
   source.release();
   EXPECT_TRUE(client.at(destination).wait_for_reads());
   EXPECT_EQ(result, std::string(5, 22));
+}
+
+// What the client has reaches the destination while the source still computes.
+TEST_F(ChainTest, DataAtHandGoesBeforeDataThatIsAwaited) {
+  FakeWorker source;
+  FakeWorker destination;
+  Client client;
+  Endpoint& endpoint = client.at(destination);
+  const WireTensor from = source.add_tensor(5);
+  const WireTensor to = destination.add_tensor(5);
+  const WireTensor other = destination.add_tensor(3);
+  source.fail_at(Command::kGraphCompute, Fault::kHold);
+  client.at(source).post(step_message(from, 7));
+  chain(client.at(source), from, endpoint, to);
+  endpoint.post(set_message(other, "\1\2\3"));
+  endpoint.post(fill_message(other, 1));
+  EXPECT_TRUE(eventually([&] { return destination.content(other) == "\4\7\12"; }));
+  EXPECT_EQ(destination.content(to), std::string(5, 0));
+
+  // Not before what it would be written over by, nor with what follows it.
+  endpoint.post(fill_message(to, 2));
+  endpoint.post(fill_message(other, 3));
+  ASSERT_TRUE(source.wait_until_held());
+  EXPECT_EQ(destination.served(Command::kGraphCompute), 1U);
+  source.release();
+  EXPECT_EQ(read(endpoint, to), std::string(5, 23));
+  EXPECT_EQ(read(endpoint, other), "\17\30\41");
 }
 
 // Memory is bounded: a slow destination pauses the reading from the source.
@@ -207,7 +241,8 @@ class Script {
       case 2: {
         const auto add = static_cast<std::uint8_t>(random_());
         for (char& c : place.content) c = static_cast<char>(c * 3 + add);
-        return endpoint.post(step_message(place.tensor, add));
+        return endpoint.post(random_() % 2 == 0 ? step_message(place.tensor, add)
+                                                : fill_message(place.tensor, add));
       }
       case 3: {
         reads_.emplace_back(std::make_unique<std::string>(), place.content);

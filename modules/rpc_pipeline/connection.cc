@@ -47,15 +47,9 @@ class Pieces {
   std::uint64_t bytes_ = 0;
 };
 
-// Bytes of the worker's memory that a SET_TENSOR writes.
-struct Written {
-  std::uint64_t begin = 0;
-  std::uint64_t end = 0;
-
-  bool overlaps(const Written& other) const { return begin < other.end && other.begin < end; }
-};
-
-Written written_by(const Message& message) {
+// By a SET_TENSOR, or a graph that stands for one.
+MemoryRange written_by(const Message& message) {
+  if (message.fills) return *message.fills;
   SetTensorHead head;
   std::memcpy(&head, message.body.data(), sizeof(head));
   const std::uint64_t begin = head.tensor.data + head.offset;
@@ -132,8 +126,9 @@ void Connection::enqueue(Message message) {
 // this one takes it in meanwhile. They are of different tensors, and nothing is computed between.
 std::deque<Connection::Outgoing>::iterator Connection::place_of(const Message& message) {
   auto place = sending_.end();
-  if (message.command != Command::kSetTensor || message.transfer || message.file.file) return place;
-  const Written written = written_by(message);
+  const bool sets = message.command == Command::kSetTensor || message.fills;
+  if (!sets || message.transfer || message.file.file) return place;
+  const MemoryRange written = written_by(message);
   while (place != sending_.begin()) {
     const auto before = std::prev(place);
     const bool awaited =

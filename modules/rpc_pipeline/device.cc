@@ -48,6 +48,7 @@ void get_props(ggml_backend_dev_t device, ggml_backend_dev_props* props) {
 }
 
 ggml_backend_t init_backend(ggml_backend_dev_t device, const char* /*parameters*/) {
+  prepare_fills(remote_device(device));
   return make_backend(remote_device(device));
 }
 

@@ -11,6 +11,7 @@
 
 #include "ggml-backend-impl.h"
 #include "rpc_pipeline/client_loop.h"
+#include "rpc_pipeline/fill.h"
 
 namespace rpc_pipeline {
 
@@ -51,10 +52,14 @@ struct RemoteDevice {
   std::uint64_t max_size = 0;
   AllocSizes alloc_sizes;
 
-  /// The graph that the worker has stored for this device (0: none), and how many buffers had been
-  /// freed by then. Used by whoever computes there, one thread at a time.
+  /// The graph that the worker has stored for this device (0: none of llama.cpp's), and how many
+  /// buffers had been freed by then. The mutex is held until what stores a graph is queued.
+  std::mutex graphs_mutex;
   std::uint64_t stored_graph = 0;
   std::uint64_t stored_after_frees = 0;
+
+  std::once_flag fills_prepared;
+  FillScratch fill_scratch;
 
   /// Whether the worker copies from another of its devices (by index) to this one.
   std::mutex copies_mutex;

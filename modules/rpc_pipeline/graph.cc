@@ -98,14 +98,11 @@ WireTensor wire_tensor(const ggml_tensor* tensor, const Endpoint* endpoint) {
   return result;
 }
 
-Bytes wire_graph(std::uint32_t device, const ggml_cgraph& graph, const Endpoint& endpoint) {
-  Collector collector(graph, endpoint);
-  for (int i = 0; i < graph.n_nodes; ++i) collector.add(graph.nodes[i]);
-  const std::vector<WireTensor>& tensors = collector.tensors();
-  const auto node_count = static_cast<std::uint32_t>(graph.n_nodes);
+Bytes wire_graph(std::uint32_t device, std::span<const std::uint64_t> nodes,
+                 std::span<const WireTensor> tensors) {
+  const auto node_count = static_cast<std::uint32_t>(nodes.size());
   const auto tensor_count = static_cast<std::uint32_t>(tensors.size());
-  Bytes body(3 * sizeof(std::uint32_t) + node_count * sizeof(std::uint64_t) +
-             tensor_count * sizeof(WireTensor));
+  Bytes body(3 * sizeof(std::uint32_t) + nodes.size_bytes() + tensors.size_bytes());
   std::byte* out = body.data();
   const auto put = [&out](const void* data, std::size_t size) {
     std::memcpy(out, data, size);
@@ -113,13 +110,21 @@ Bytes wire_graph(std::uint32_t device, const ggml_cgraph& graph, const Endpoint&
   };
   put(&device, sizeof(device));
   put(&node_count, sizeof(node_count));
-  for (std::uint32_t i = 0; i < node_count; ++i) {
-    const std::uint64_t id = id_of(graph.nodes[i]);
-    put(&id, sizeof(id));
-  }
+  put(nodes.data(), nodes.size_bytes());
   put(&tensor_count, sizeof(tensor_count));
-  put(tensors.data(), tensors.size() * sizeof(WireTensor));
+  put(tensors.data(), tensors.size_bytes());
   return body;
+}
+
+Bytes wire_graph(std::uint32_t device, const ggml_cgraph& graph, const Endpoint& endpoint) {
+  Collector collector(graph, endpoint);
+  std::vector<std::uint64_t> nodes;
+  nodes.reserve(static_cast<std::size_t>(graph.n_nodes));
+  for (int i = 0; i < graph.n_nodes; ++i) {
+    collector.add(graph.nodes[i]);
+    nodes.push_back(id_of(graph.nodes[i]));
+  }
+  return wire_graph(device, nodes, collector.tensors());
 }
 
 }  // namespace rpc_pipeline

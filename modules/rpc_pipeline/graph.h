@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "rpc_pipeline/bytes.h"
 #include "rpc_pipeline/wire.h"
@@ -18,6 +19,8 @@ WireTensor wire_tensor(const ggml_tensor* tensor, const Endpoint* endpoint = nul
 
 /// The body of GRAPH_COMPUTE: device (u32), count of nodes (u32), their ids (u64 each), count of
 /// tensors (u32), the nodes and all that they are computed from (WireTensor each, sources first).
+Bytes wire_graph(std::uint32_t device, std::span<const std::uint64_t> nodes,
+                 std::span<const WireTensor> tensors);
 Bytes wire_graph(std::uint32_t device, const ggml_cgraph& graph, const Endpoint& endpoint);
 
 }  // namespace rpc_pipeline

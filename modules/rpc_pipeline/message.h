@@ -24,9 +24,21 @@ struct Upload {
   bool ask = false;  ///< Large enough for the worker's cache.
 };
 
+/// Bytes of a worker's memory.
+struct MemoryRange {
+  std::uint64_t begin = 0;
+  std::uint64_t end = 0;
+
+  bool overlaps(const MemoryRange& other) const { return begin < other.end && other.begin < end; }
+};
+
 struct Message {
   Command command{};
   Bytes body;
+
+  /// Of a GRAPH_COMPUTE that only writes data that the client has: all that it writes. It may go
+  /// before data that is still awaited, as a SET_TENSOR may.
+  std::optional<MemoryRange> fills;
 
   // What follows the body; at most one of them.
   std::span<const std::byte> borrowed;  ///< The caller's: it waits until the message is sent.

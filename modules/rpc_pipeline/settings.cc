@@ -60,6 +60,7 @@ Settings settings_from_environment() {
   settings.timeout = timeout("YOKE_RPC_TIMEOUT_MS", settings.timeout);
   settings.connect_timeout = timeout("YOKE_RPC_CONNECT_TIMEOUT_MS", settings.connect_timeout);
   settings.hashes = variable("YOKE_RPC_HASHES");
+  settings.whole_masks = variable("YOKE_RPC_MASKS") == "whole";
   return settings;
 }
 

@@ -13,6 +13,7 @@ struct Settings {
   std::chrono::milliseconds timeout{120'000};           ///< YOKE_RPC_TIMEOUT_MS
   std::chrono::milliseconds connect_timeout{10'000};    ///< YOKE_RPC_CONNECT_TIMEOUT_MS
   std::string hashes;                                   ///< YOKE_RPC_HASHES
+  bool whole_masks = false;                             ///< YOKE_RPC_MASKS=whole
   std::uint64_t max_queued = std::uint64_t{256} << 20;  ///< Bytes that wait for one worker.
   std::uint64_t max_held = std::uint64_t{64}
                            << 20;  ///< Bytes read from one worker, not yet passed on.

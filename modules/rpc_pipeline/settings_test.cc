@@ -20,7 +20,7 @@ class SettingsTest : public ::testing::Test {
 
   static void clear() {
     for (const char* name : {"YOKE_RPC_CLIENT", "YOKE_RPC_WORKERS", "YOKE_RPC_TIMEOUT_MS",
-                             "YOKE_RPC_CONNECT_TIMEOUT_MS", "YOKE_RPC_HASHES"}) {
+                             "YOKE_RPC_CONNECT_TIMEOUT_MS", "YOKE_RPC_HASHES", "YOKE_RPC_MASKS"}) {
       ::unsetenv(name);
     }
   }
@@ -33,6 +33,7 @@ TEST_F(SettingsTest, AnEmptyEnvironmentSwitchesNothingOn) {
   EXPECT_EQ(settings.timeout, 120s);
   EXPECT_EQ(settings.connect_timeout, 10s);
   EXPECT_EQ(settings.hashes, "");
+  EXPECT_FALSE(settings.whole_masks);
   EXPECT_THAT(settings.names, IsEmpty());
 }
 
@@ -42,11 +43,13 @@ TEST_F(SettingsTest, ReadsWhatIsSet) {
   set("YOKE_RPC_TIMEOUT_MS", "1500");
   set("YOKE_RPC_CONNECT_TIMEOUT_MS", "250");
   set("YOKE_RPC_HASHES", "/var/lib/hashes");
+  set("YOKE_RPC_MASKS", "whole");
   const Settings settings = settings_from_environment();
   EXPECT_TRUE(settings.enabled);
   EXPECT_EQ(settings.timeout, 1500ms);
   EXPECT_EQ(settings.connect_timeout, 250ms);
   EXPECT_EQ(settings.hashes, "/var/lib/hashes");
+  EXPECT_TRUE(settings.whole_masks);
   EXPECT_EQ(settings.name_of("127.0.0.1:50052"), "desk-2");
   EXPECT_EQ(settings.name_of("[::1]:50053"), "desk-3");
   EXPECT_EQ(settings.name_of("127.0.0.1:50054"), "127.0.0.1:50054");

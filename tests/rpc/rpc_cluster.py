@@ -123,21 +123,26 @@ class Program:
 
 
 class Worker(Program):
-    """A ggml-rpc-server, always the stock one."""
+    """A ggml-rpc-server, always the stock one, which notes each request in its log."""
 
     def __init__(self, directory, engine, devices, cache):
         self.port = free_port()
         self.endpoint = f"127.0.0.1:{self.port}"
         command = [engine_directory(engine) / "ggml-rpc-server", "-H", "127.0.0.1", "-p", self.port,
                    "-t", 1, *(["-d", devices] if devices else []), *(["-c"] if cache else [])]
-        super().__init__(command, _environment(LLAMA_CACHE=str(cache or directory / "no-cache")),
-                         directory / f"worker-{self.port}.log")
+        environment = _environment(LLAMA_CACHE=str(cache or directory / "no-cache"),
+                                   GGML_RPC_DEBUG="1")
+        super().__init__(command, environment, directory / f"worker-{self.port}.log")
 
     def starts(self):
         """Waits until it listens; False if it ends in place of that."""
         until(lambda: LISTENING in states_at(self.port) or not self.is_running(),
               "a worker listens", START_LIMIT_S)
         return self.is_running()
+
+    def data_sizes(self):
+        """Bytes of each SET_TENSOR that it was sent."""
+        return [int(size) for size in re.findall(r"\[set_tensor\].*size: (\d+)", self.log())]
 
     def is_free(self):
         """Waits until it is done with its client; False if that was its end, as it is when the

@@ -209,6 +209,57 @@ class EqualTest(RpcTest):
             self.assertNotEqual(one["top"], other["top"])
 
 
+class MasksTest(RpcTest):
+    """Long prompts, whose attention masks this client sends as what they are made of."""
+
+    # Of a whole mask at the last full ubatch of 1700 tokens, and what is left of it at most. (A
+    # window's mask is sent as it is: it does not grow.)
+    WHOLE = 512 * 1536 * 2
+    MOST = WHOLE * 0.7
+    QUICK = [
+        Case("one cache for all slots", "llama", (CPU,) * 3, 2, (1700, 900), 512,
+             options={"kv_unified": ""}, conversation=False),
+        Case("no flash attention", "llama", lengths=(1700,), ubatch=512,
+             options={"flash_attn": "off"}, conversation=False),
+        Case("Vulkan workers", "tiny-llama", (VULKAN, VULKAN), lengths=(1700,), ubatch=512,
+             conversation=False),
+    ]
+    FULL = [
+        *QUICK,
+        Case("dense", "llama", (CPU,) * 3, 3, (1700, 900), 512),
+        Case("MLA", "deepseek2", slots=2, lengths=(1700, 900), ubatch=512),
+        Case("sliding window", "gemma3", lengths=(1700,), ubatch=512),
+        Case("two devices of one worker", "llama", (CPU_TWICE, CPU), lengths=(1700,), ubatch=512),
+        Case("Vulkan workers, no flash attention", "tiny-llama", (VULKAN, VULKAN), 2, (1700, 900),
+             512, options={"flash_attn": "off"}, conversation=False),
+        Case("local GPU last", "tiny-llama", (CPU, CPU), 1, (1700,), 512, "vulkan", LOCAL_LAST,
+             conversation=False),
+    ]
+
+    def purpose(self, kind, case):
+        """New workers for each client: their logs tell them apart."""
+        return len(self.cluster.servers)
+
+    def sizes(self):
+        workers = self.cluster.pool.values()
+        return [size for worker in workers for size in worker.data_sizes()]
+
+    def test_matrix(self):
+        for case in self.FULL if FULL else self.QUICK:
+            if case.needs_vulkan() and not rpc_cluster.has_vulkan():
+                print(f"no llama.cpp for Vulkan is installed: left out {case.name}")
+                continue
+            with self.subTest(case.name), self.logs_on_failure():
+                expected = self.transcript(STOCK, case)
+                self.check_lively(expected)
+                self.assertGreaterEqual(max(self.sizes()), self.WHOLE)
+                self.cluster.pool.clear()
+                self.check_equal(expected, self.transcript(TESTED, case))
+                if TESTED != STOCK:
+                    self.assertLess(max(self.sizes()), self.MOST)
+                self.cluster.pool.clear()
+
+
 class StateTest(RpcTest):
     """What is read back from workers and written to them again."""
 
