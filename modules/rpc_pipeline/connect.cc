@@ -4,7 +4,6 @@
 #include <charconv>
 #include <cstring>
 #include <fcntl.h>
-#include <memory>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -17,6 +16,7 @@
 #include <utility>
 
 #include "rpc_pipeline/reply_reader.h"
+#include "rpc_pipeline/resolve.h"
 
 namespace rpc_pipeline {
 namespace {
@@ -81,16 +81,11 @@ void set_options(int fd) {
 }
 
 Connected open_socket(const Target& target, Clock::time_point deadline) {
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  addrinfo* list = nullptr;
-  if (const int error = ::getaddrinfo(target.host.c_str(), target.port.c_str(), &hints, &list);
-      error != 0) {
-    return {-1, ::gai_strerror(error)};
-  }
-  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owner(list, &::freeaddrinfo);
+  const Resolved found = resolve(target.host, target.port, deadline);
+  if (!found.addresses) return {-1, found.error};
   Connected result{-1, "no address"};
-  for (const addrinfo* address = list; address != nullptr; address = address->ai_next) {
+  for (const addrinfo* address = found.addresses.get(); address != nullptr;
+       address = address->ai_next) {
     const int fd = ::socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {
       result.error = text_of(errno);
