@@ -21,8 +21,12 @@ constexpr std::uint64_t kScratchSize = std::uint64_t{4} << 20;
 constexpr std::uint64_t kLeastSize = std::uint64_t{256} << 10;
 // With few rows it is no prompt: the worker shall keep the graph that computes the next token.
 constexpr std::uint64_t kLeastRows = 64;
+// llama.cpp pads masks to more than this. Blocks are then never of one column, which CUDA and
+// Vulkan would take for a transposed matrix, and copy as one.
+constexpr std::uint64_t kColumnStep = 32;
 
-struct Target {
+// Of the worker's memory.
+struct Place {
   std::uint64_t buffer = 0;
   std::uint64_t address = 0;
   ggml_type type = GGML_TYPE_F16;
@@ -33,16 +37,17 @@ MatrixShape shape_of(const ggml_tensor& tensor) {
           static_cast<std::uint64_t>(ggml_nrows(&tensor))};
 }
 
-WireTensor matrix_of(const Target& target, std::uint64_t id, std::uint64_t columns,
+WireTensor matrix_of(const Place& place, std::uint64_t id, std::uint64_t columns,
                      std::uint64_t rows, std::uint64_t stride) {
-  const std::uint64_t element = ggml_type_size(target.type);
-  // ggml takes a stride of dimensions with one element for that of a dense tensor.
+  const std::uint64_t element = ggml_type_size(place.type);
+  // Of dimensions with one element; never the size of an element, which some backends take for a
+  // sign of a transposed tensor.
   const std::uint64_t whole = rows * std::max(stride, columns * element);
   WireTensor tensor{};
   tensor.id = id;
-  tensor.type = static_cast<std::uint32_t>(target.type);
-  tensor.buffer = target.buffer;
-  tensor.data = target.address;
+  tensor.type = static_cast<std::uint32_t>(place.type);
+  tensor.buffer = place.buffer;
+  tensor.data = place.address;
   const std::uint64_t ne[] = {columns, rows, 1, 1};
   const std::uint64_t nb[] = {element, stride, whole, whole};
   for (std::size_t i = 0; i < GGML_MAX_DIMS; ++i) {
@@ -55,25 +60,25 @@ WireTensor matrix_of(const Target& target, std::uint64_t id, std::uint64_t colum
 // The graph is one of GGML_OP_CPY: every backend has it for these types, and with any strides, as
 // llama.cpp's own graphs use it.
 Message fill_graph(const RemoteDevice& device, const CompactMatrix& matrix,
-                   const MatrixShape& shape, const Target& target) {
+                   const MatrixShape& shape, const Place& target) {
   std::vector<std::uint64_t> nodes;
   std::vector<WireTensor> tensors;
   std::uint64_t id = 0;
   for (const StridedCopy& copy : matrix.copies) {
-    const Target from{device.fill_scratch.buffer, device.fill_scratch.address + copy.from,
-                      target.type};
-    const Target to{target.buffer, target.address + copy.to, target.type};
+    const Place from{device.fill_scratch.buffer, device.fill_scratch.address + copy.from,
+                     target.type};
+    const Place to{target.buffer, target.address + copy.to, target.type};
     const WireTensor source = matrix_of(from, ++id, copy.columns, copy.rows, copy.from_stride);
-    const WireTensor place = matrix_of(to, ++id, copy.columns, copy.rows, shape.row_size());
-    WireTensor node = place;
+    const WireTensor view = matrix_of(to, ++id, copy.columns, copy.rows, shape.row_size());
+    WireTensor node = view;
     node.id = ++id;
     node.op = GGML_OP_CPY;
     node.flags = GGML_TENSOR_FLAG_COMPUTE;
     node.src[0] = source.id;
-    node.src[1] = place.id;
-    node.view_src = place.id;
+    node.src[1] = view.id;
+    node.view_src = view.id;
     nodes.push_back(node.id);
-    tensors.insert(tensors.end(), {source, place, node});
+    tensors.insert(tensors.end(), {source, view, node});
   }
   Message message;
   message.command = Command::kGraphCompute;
@@ -83,7 +88,7 @@ Message fill_graph(const RemoteDevice& device, const CompactMatrix& matrix,
 }
 
 Message scratch_data(const RemoteDevice& device, const CompactMatrix& matrix) {
-  const Target scratch{device.fill_scratch.buffer, device.fill_scratch.address, GGML_TYPE_F32};
+  const Place scratch{device.fill_scratch.buffer, device.fill_scratch.address, GGML_TYPE_F32};
   SetTensorHead head{};
   const std::uint64_t elements = matrix.packed.size() / sizeof(float);
   head.tensor = matrix_of(scratch, 1, elements, 1, matrix.packed.size());
@@ -96,7 +101,7 @@ Message scratch_data(const RemoteDevice& device, const CompactMatrix& matrix) {
 }
 
 void post_fill(RemoteDevice& device, const CompactMatrix& matrix, const MatrixShape& shape,
-               const Target& target) {
+               const Place& target) {
   const std::lock_guard lock(device.graphs_mutex);
   device.endpoint.post(scratch_data(device, matrix));
   device.endpoint.post(fill_graph(device, matrix, shape, target));
@@ -123,8 +128,8 @@ bool spreads(RemoteDevice& device, ggml_type type, Element hidden) {
   const auto matrix = compact(bytes, shape, kScratchSize / 2);
   if (!matrix) return false;
   // The scratch's second half is the target.
-  const Target target{device.fill_scratch.buffer, device.fill_scratch.address + kScratchSize / 2,
-                      type};
+  const Place target{device.fill_scratch.buffer, device.fill_scratch.address + kScratchSize / 2,
+                     type};
   post_fill(device, *matrix, shape, target);
   std::vector<Element> got(expected.size());
   GetTensorRequest body{};
@@ -163,9 +168,8 @@ bool fill_tensor(const RemoteBuffer& buffer, const ggml_tensor* tensor, const vo
   if (tensor->type != GGML_TYPE_F16 && tensor->type != GGML_TYPE_F32) return false;
   const MatrixShape shape = shape_of(*tensor);
   const bool whole = size == shape.size() && ggml_is_contiguous(tensor);
-  if (!whole || shape.rows < kLeastRows || size > std::numeric_limits<std::uint32_t>::max()) {
-    return false;
-  }
+  if (!whole || size > std::numeric_limits<std::uint32_t>::max()) return false;
+  if (shape.rows < kLeastRows || shape.columns % kColumnStep != 0) return false;
   const std::span bytes(static_cast<const std::byte*>(data), size);
   const auto matrix = compact(bytes, shape, std::min<std::uint64_t>(kScratchSize, size / 4));
   if (!matrix) return false;
