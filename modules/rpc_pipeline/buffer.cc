@@ -41,15 +41,6 @@ SetTensorHead set_head(const ggml_tensor* tensor, std::uint64_t offset) {
   return head;
 }
 
-Message set_request_with_room(const SetTensorHead& head, std::uint64_t size, std::byte*& room) {
-  Message message;
-  message.command = Command::kSetTensor;
-  message.body = Bytes(sizeof(head) + static_cast<std::size_t>(size));
-  std::memcpy(message.body.data(), &head, sizeof(head));
-  room = message.body.data() + sizeof(head);
-  return message;
-}
-
 // Weights that are not read from a mapped file: sent from the caller's memory, before it goes on.
 void send_weights(Endpoint& endpoint, const ggml_tensor* tensor, std::span<const std::byte> data,
                   std::uint64_t offset) {
@@ -280,7 +271,7 @@ void set_tensor(const RemoteBuffer& buffer, const ggml_tensor* tensor, const voi
     return;
   }
   std::byte* room = nullptr;
-  Message message = set_request_with_room(set_head(tensor, offset), size, room);
+  Message message = set_request(set_head(tensor, offset), size, room);
   std::memcpy(room, data, size);
   endpoint.post(std::move(message));
 }
@@ -292,8 +283,17 @@ Message get_request(const ggml_tensor* tensor, std::uint64_t offset, std::uint64
   return message;
 }
 
+Message set_request(const SetTensorHead& head, std::uint64_t size, std::byte*& room) {
+  Message message;
+  message.command = Command::kSetTensor;
+  message.body = Bytes(sizeof(head) + static_cast<std::size_t>(size));
+  std::memcpy(message.body.data(), &head, sizeof(head));
+  room = message.body.data() + sizeof(head);
+  return message;
+}
+
 Message set_request(const ggml_tensor* tensor, std::uint64_t size, std::byte*& room) {
-  return set_request_with_room(set_head(tensor, 0), size, room);
+  return set_request(set_head(tensor, 0), size, room);
 }
 
 void copy_tensor(const RemoteBuffer& from, const ggml_tensor* source, const RemoteBuffer& to,

@@ -46,7 +46,9 @@ void set_tensor(const RemoteBuffer& buffer, const ggml_tensor* tensor, const voi
 /// The request for a tensor's bytes; where they go is left to be said.
 Message get_request(const ggml_tensor* tensor, std::uint64_t offset, std::uint64_t size);
 
-/// The request that sets all of a tensor's data, with room for it at its end: `room` points there.
+/// The request that sets a tensor's data, with room for it at its end: `room` points there.
+Message set_request(const SetTensorHead& head, std::uint64_t size, std::byte*& room);
+/// Of all of a tensor's data.
 Message set_request(const ggml_tensor* tensor, std::uint64_t size, std::byte*& room);
 
 /// Queues a copy between tensors of our buffers, on the same worker or from one to another.

@@ -91,6 +91,10 @@ std::uint64_t block_bytes(const Run& run, const MatrixShape& shape) {
   return round_up(run.block.count() * run.rows * shape.element_size, kPieceAlignment);
 }
 
+std::uint64_t packed_bytes(const Run& run, const MatrixShape& shape) {
+  return row_bytes(shape) + block_bytes(run, shape);
+}
+
 // Empty if they would take more than `max_packed` bytes.
 std::vector<Run> runs_of(const Matrix& matrix, std::uint64_t max_packed) {
   const MatrixShape& shape = matrix.shape();
@@ -112,7 +116,7 @@ std::vector<Run> runs_of(const Matrix& matrix, std::uint64_t max_packed) {
         continue;
       }
     }
-    packed += row_bytes(shape) + block_bytes(run, shape);
+    packed += packed_bytes(run, shape);
     if (packed > max_packed) return {};
     runs.push_back(run);
     run = {row, 1, {}};
@@ -189,7 +193,7 @@ std::optional<CompactMatrix> compact(std::span<const std::byte> data, const Matr
   const std::vector<Run> runs = runs_of(matrix, max_packed);
   if (runs.empty()) return std::nullopt;
   std::uint64_t size = 0;
-  for (const Run& run : runs) size += row_bytes(shape) + block_bytes(run, shape);
+  for (const Run& run : runs) size += packed_bytes(run, shape);
   Packer packer(matrix, size);
   for (const Run& run : runs) packer.add(run);
   CompactMatrix result = packer.take();

@@ -5,6 +5,7 @@
 
 #include "rpc_pipeline/backend.h"
 #include "rpc_pipeline/buffer.h"
+#include "rpc_pipeline/fill.h"
 #include "rpc_pipeline/reply_reader.h"
 
 namespace rpc_pipeline {

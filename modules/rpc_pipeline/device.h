@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "ggml-backend-impl.h"
+#include "rpc_pipeline/buffer.h"
 #include "rpc_pipeline/client_loop.h"
-#include "rpc_pipeline/fill.h"
 
 namespace rpc_pipeline {
 
@@ -59,7 +59,7 @@ struct RemoteDevice {
   std::uint64_t stored_after_frees = 0;
 
   std::once_flag fills_prepared;
-  FillScratch fill_scratch;
+  RemoteMemory fill_scratch;  ///< For what is to be spread out; buffer 0: the device isn't used so.
 
   /// Whether the worker copies from another of its devices (by index) to this one.
   std::mutex copies_mutex;

@@ -92,11 +92,9 @@ Message scratch_data(const RemoteDevice& device, const CompactMatrix& matrix) {
   SetTensorHead head{};
   const std::uint64_t elements = matrix.packed.size() / sizeof(float);
   head.tensor = matrix_of(scratch, 1, elements, 1, matrix.packed.size());
-  Message message;
-  message.command = Command::kSetTensor;
-  message.body = Bytes(sizeof(head) + matrix.packed.size());
-  std::memcpy(message.body.data(), &head, sizeof(head));
-  std::memcpy(message.body.data() + sizeof(head), matrix.packed.data(), matrix.packed.size());
+  std::byte* room = nullptr;
+  Message message = set_request(head, matrix.packed.size(), room);
+  std::memcpy(room, matrix.packed.data(), matrix.packed.size());
   return message;
 }
 
@@ -149,7 +147,7 @@ void prepare_fills(RemoteDevice& device) {
   std::call_once(device.fills_prepared, [&device] {
     const auto memory = allocate(device, kScratchSize);
     if (!memory) return;
-    device.fill_scratch = {memory->buffer, memory->address};
+    device.fill_scratch = *memory;
     constexpr std::uint16_t kMinusInfinity = 0xfc00;  // In half precision.
     const bool spreads_all =
         spreads(device, GGML_TYPE_F16, kMinusInfinity) &&

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 
 struct ggml_tensor;
 
@@ -12,12 +11,6 @@ namespace rpc_pipeline {
 
 struct RemoteBuffer;
 struct RemoteDevice;
-
-/// Memory at the worker for what is to be spread out; none if the device isn't used for it.
-struct FillScratch {
-  std::uint64_t buffer = 0;
-  std::uint64_t address = 0;
-};
 
 /// Allocates the scratch and sees whether the device spreads out a sample as it shall. Waits for
 /// the worker. To be called before anything is computed; does nothing the second time.

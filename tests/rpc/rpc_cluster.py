@@ -123,15 +123,15 @@ class Program:
 
 
 class Worker(Program):
-    """A ggml-rpc-server, always the stock one, which notes each request in its log."""
+    """A ggml-rpc-server, always the stock one. `notes`: each request, in its log."""
 
-    def __init__(self, directory, engine, devices, cache):
+    def __init__(self, directory, engine, devices, cache, notes):
         self.port = free_port()
         self.endpoint = f"127.0.0.1:{self.port}"
         command = [engine_directory(engine) / "ggml-rpc-server", "-H", "127.0.0.1", "-p", self.port,
                    "-t", 1, *(["-d", devices] if devices else []), *(["-c"] if cache else [])]
         environment = _environment(LLAMA_CACHE=str(cache or directory / "no-cache"),
-                                   GGML_RPC_DEBUG="1")
+                                   **({"GGML_RPC_DEBUG": "1"} if notes else {}))
         super().__init__(command, environment, directory / f"worker-{self.port}.log")
 
     def starts(self):
@@ -141,7 +141,7 @@ class Worker(Program):
         return self.is_running()
 
     def data_sizes(self):
-        """Bytes of each SET_TENSOR that it was sent."""
+        """Bytes of each SET_TENSOR that it was sent, if it notes them."""
         return [int(size) for size in re.findall(r"\[set_tensor\].*size: (\d+)", self.log())]
 
     def is_free(self):
@@ -246,8 +246,9 @@ class Cluster:
     """Workers and servers in a directory of their own. Workers are kept for the next server: the
     stock one goes on after a client has left."""
 
-    def __init__(self):
+    def __init__(self, workers_note=False):
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="yoke-rpc-"))
+        self.workers_note = workers_note
         self.workers = []
         self.servers = []
         self.pool = {}
@@ -274,7 +275,7 @@ class Cluster:
     def new_worker(self, engine="cpu", devices=None, cache=None):
         """`devices`: as for the worker's -d. `cache`: a directory for weights."""
         for _ in range(PORT_TRIES):
-            worker = Worker(self.directory, engine, devices, cache)
+            worker = Worker(self.directory, engine, devices, cache, self.workers_note)
             self.workers.append(worker)
             if worker.starts():
                 return worker

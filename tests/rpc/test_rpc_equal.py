@@ -140,9 +140,11 @@ def transcript(server, case):
 
 
 class RpcTest(unittest.TestCase):
+    WORKERS_NOTE = False  # Each request, in their logs.
+
     @classmethod
     def setUpClass(cls):
-        cls.cluster = Cluster()
+        cls.cluster = Cluster(cls.WORKERS_NOTE)
         cls.addClassCleanup(cls.cluster.close)
 
     def serving(self, client, case, **more):
@@ -212,6 +214,7 @@ class EqualTest(RpcTest):
 class MasksTest(RpcTest):
     """Long prompts, whose attention masks this client sends as what they are made of."""
 
+    WORKERS_NOTE = True
     # Of a whole mask at the last full ubatch of 1700 tokens, and what is left of it at most. (A
     # window's mask is sent as it is: it does not grow.)
     WHOLE = 512 * 1536 * 2
